@@ -1,0 +1,78 @@
+/**
+ * The device seen from above: memory and compiled graphs. Two implementations stand behind it (ONNX Runtime's C API through
+ * a foreign-function interface; the stock Node binding) and one conformance suite holds both to this contract.
+ */
+import type { Dtype, Shape, TypedArray } from '../graph/types.js';
+
+export interface DtypeArrays {
+  float32: Float32Array;
+  int64: BigInt64Array;
+  int32: Int32Array;
+  bool: Uint8Array;
+}
+
+/**
+ * A tensor in memory that this program owns. `data` is a live view: writing to it changes what the next run reads, and a run
+ * that is bound to it changes `data`. Using a tensor after `dispose` throws.
+ */
+export interface Tensor<D extends Dtype = Dtype> {
+  readonly dtype: D;
+  readonly shape: Shape;
+  readonly data: DtypeArrays[D];
+  /** Frees the memory (views made of it become unusable). A second call does nothing. */
+  dispose(): void;
+}
+
+/** Tensors by the name of the graph input or output. */
+export type TensorMap = Readonly<Record<string, Tensor>>;
+
+/** Inputs and outputs attached to a session once and run many times; changing `data` of a bound tensor is enough. */
+export interface Binding {
+  /** Runs off the event loop. Bindings of one runtime run one after the other, in call order. Errors: BackendError. */
+  run(): Promise<void>;
+  /** Runs and blocks; for tiny graphs where a turn of the event loop costs more than the work. Same ordering rule. */
+  runSync(): void;
+  dispose(): void;
+}
+
+/** A compiled graph. */
+export interface Session {
+  /**
+   * Attaches every input and every output. An output may be the same tensor as an input (update in place) if the graph
+   * declares so. Shapes and dtypes are checked: ShapeError names the tensor.
+   */
+  bind(inputs: TensorMap, outputs: TensorMap): Binding;
+  dispose(): void;
+}
+
+/** What a compiled graph takes and gives, and its serialised form. */
+export interface CompiledModel {
+  /** ONNX protobuf. */
+  readonly bytes: Uint8Array;
+  readonly inputs: Readonly<Record<string, { dtype: Dtype; shape: Shape }>>;
+  readonly outputs: Readonly<Record<string, { dtype: Dtype; shape: Shape; inPlaceOf: string | undefined }>>;
+}
+
+export interface Runtime {
+  readonly kind: 'c-api' | 'stock';
+  /** Version of ONNX Runtime. */
+  readonly version: string;
+  /** Threads one run may use; fixed for the life of the runtime. */
+  readonly numThreads: number;
+  /** Allocates 64-byte-aligned memory: zeroed, or filled with `data` (copied; its length must equal the shape's size). */
+  tensor<D extends Dtype>(dtype: D, shape: Shape, data?: DtypeArrays[D] | ArrayLike<number>): Tensor<D>;
+  /**
+   * A tensor on a contiguous part of another's memory, starting `offset` elements in. It shares, never owns: disposing of it
+   * frees nothing, disposing of the base makes it unusable.
+   */
+  view<D extends Dtype>(base: Tensor<D>, offset: number, shape: Shape): Tensor<D>;
+  /** A tensor on memory that the caller keeps alive (a mapped or loaded file), not copied where the binding allows. */
+  adopt<D extends Dtype>(dtype: D, shape: Shape, data: DtypeArrays[D]): Tensor<D>;
+  /** Compiles. Takes 5–500 ms; keep sessions (`SessionCache`). Errors: BackendError with the runtime's words. */
+  session(model: CompiledModel): Session;
+  /** Bytes of tensor memory now owned. */
+  readonly ownedBytes: number;
+  dispose(): void;
+}
+
+export type { TypedArray };
