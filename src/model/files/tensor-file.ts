@@ -1,0 +1,54 @@
+import { ModelLoadError } from '../../support/errors.js';
+
+/** Where a tensor lies in a file. */
+export interface StoredTensor {
+  /** Element or block type, in the spelling of the format (F32, BF16, Q4_K). */
+  readonly dtype: string;
+  /** Extents, outermost first. */
+  readonly shape: readonly number[];
+  /** Byte of the file at which the tensor's data begins. */
+  readonly offset: number;
+  readonly sizeBytes: number;
+}
+
+/** A file (or a set of shards) of named tensors, read one at a time. */
+export interface TensorFile {
+  readonly path: string;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  readonly sizeBytes: number;
+  /**
+   * A tensor's values as float32, row by row, written to `into` (of exactly its size) or to new memory.
+   * @throws ModelLoadError where the tensor is missing, its type cannot be read or the file ends early
+   */
+  read(name: string, into?: Float32Array): Float32Array;
+  dispose(): void;
+}
+
+/**
+ * Refuses tensors that lie outside the file or share bytes.
+ * @throws ModelLoadError naming the tensors
+ */
+export function checkPlacement(path: string, tensors: ReadonlyMap<string, StoredTensor>, fileBytes: number): void {
+  const placed = [...tensors].sort(([, a], [, b]) => a.offset - b.offset || a.sizeBytes - b.sizeBytes);
+  let end = 0;
+  let before = '';
+  for (const [name, tensor] of placed) {
+    if (tensor.offset + tensor.sizeBytes > fileBytes)
+      throw new ModelLoadError(
+        `${path}: tensor ${name} needs bytes ${tensor.offset} to ${tensor.offset + tensor.sizeBytes}, but the file has ${fileBytes}. It is cut off or damaged; download it again.`,
+      );
+    if (tensor.sizeBytes === 0) continue;
+    if (tensor.offset < end)
+      throw new ModelLoadError(`${path}: tensors ${before} and ${name} overlap. The file is damaged or hostile.`);
+    end = tensor.offset + tensor.sizeBytes;
+    before = name;
+  }
+}
+
+/** The tensor of that name. */
+export function storedTensor(path: string, tensors: ReadonlyMap<string, StoredTensor>, name: string): StoredTensor {
+  const tensor = tensors.get(name);
+  if (!tensor)
+    throw new ModelLoadError(`${path}: there is no tensor ${name}. The checkpoint is incomplete or of another model.`);
+  return tensor;
+}
