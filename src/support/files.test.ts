@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { DataError } from './errors.js';
 import { readText, writeFileAtomic } from './files.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'azeotrope-files-'));
+after(() => rmSync(folder, { recursive: true }));
 
 test('an atomic write replaces the whole content and leaves no temporary file', async () => {
   const path = join(folder, 'replaced.txt');

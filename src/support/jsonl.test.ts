@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import fc from 'fast-check';
 import { DataError } from './errors.js';
 import { countRows, openJsonlAppender, readJsonl, type TornLine } from './jsonl.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'azeotrope-jsonl-'));
+after(() => rmSync(folder, { recursive: true }));
 let numFiles = 0;
 
 function fileOf(content: string | Uint8Array): string {

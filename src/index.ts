@@ -1,0 +1,9 @@
+export {
+  AzeotropeError,
+  BackendError,
+  CheckpointError,
+  ConfigError,
+  DataError,
+  ModelLoadError,
+  ShapeError,
+} from './support/errors.js';
