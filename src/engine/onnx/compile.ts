@@ -1,0 +1,61 @@
+/** A graph as an ONNX model that the runtime can load. */
+import type { Graph, Node } from '../graph/types.js';
+import type { CompiledModel } from '../runtime/types.js';
+import { createEmitter, type EmitterState, innerName, type LoweringOptions, type Name } from './emitter.js';
+import { type Lowering, loweringTable } from './lowering-table.js';
+import { type OnnxNode, writeOnnxModel } from './model-writer.js';
+
+export function compileGraph(graph: Graph, options: LoweringOptions): CompiledModel {
+  const emitter = createEmitter(options);
+  const { initializers } = emitter;
+  for (const { name, value } of graph.inputs) emitter.bind(value, name);
+  graph.constants.forEach(({ value, data }, index) => {
+    const name = innerName('given', index);
+    initializers.push({ name, dtype: value.dtype, shape: value.shape, data });
+    emitter.bind(value, name);
+  });
+  for (const node of graph.nodes) {
+    const lower = loweringTable[node.kind] as Lowering<typeof node.kind>;
+    lower(emitter, node as Node<never>).forEach((name, index) => {
+      emitter.bind(node.outputs[index], name);
+    });
+  }
+  const named = nameOutputs(graph, emitter);
+  const used = new Set(named.flatMap((node) => node.inputs));
+  const bytes = writeOnnxModel({
+    nodes: named,
+    inputs: graph.inputs.map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
+    outputs: graph.outputs.map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
+    initializers: initializers.filter(({ name }) => used.has(name)),
+  });
+  return {
+    bytes,
+    inputs: Object.fromEntries(
+      graph.inputs.map(({ name, value }) => [name, { dtype: value.dtype, shape: value.shape }]),
+    ),
+    outputs: Object.fromEntries(
+      graph.outputs.map(({ name, value, inPlaceOf }) => [name, { dtype: value.dtype, shape: value.shape, inPlaceOf }]),
+    ),
+  };
+}
+
+/**
+ * Gives each graph output its public name by renaming the tensor where a node makes it (a copy node would cost a pass over
+ * memory); an output that is an input, a constant or a second name of another output is copied.
+ */
+function nameOutputs(graph: Graph, emitter: EmitterState): OnnxNode[] {
+  const made = new Set(emitter.nodes.flatMap((node) => node.outputs));
+  const renamed = new Map<Name, Name>();
+  const copies: OnnxNode[] = [];
+  for (const { name, value } of graph.outputs) {
+    const inner = emitter.nameOf(value);
+    if (made.has(inner) && !renamed.has(inner)) renamed.set(inner, name);
+    else copies.push({ op: 'Identity', domain: '', inputs: [inner], outputs: [name], attributes: {} });
+  }
+  const rename = (name: Name): Name => renamed.get(name) ?? name;
+  return [...emitter.nodes, ...copies].map((node) => ({
+    ...node,
+    inputs: node.inputs.map(rename),
+    outputs: node.outputs.map(rename),
+  }));
+}

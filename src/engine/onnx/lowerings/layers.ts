@@ -1,0 +1,108 @@
+/** The layers of a transformer, their gradients and their tangents as standard nodes. */
+import type { Node } from '../../graph/types.js';
+import type { Emitter, Name } from '../emitter.js';
+import { add, gather, mul, neg, product, reshape, scatterAddRows, softmax, sub, sum } from './primitives.js';
+
+const names = (e: Emitter, node: Node): Name[] => node.inputs.map((value) => e.nameOf(value));
+
+/** Smallest probability whose logarithm is taken: below it float32 has no normal numbers. */
+const SMALLEST_PROBABILITY = 1e-37;
+
+export function lowerLinear(e: Emitter, node: Node<'linear'>): Name[] {
+  const [x, weight, bias] = names(e, node);
+  if (bias === undefined) return [product(e, x, weight, { transposeB: true })];
+  return e.node('Gemm', [x, weight, bias], { transB: { int: 1 } });
+}
+
+/** The runtime's fused norm also gives 1/rms. */
+export function lowerRmsNorm(e: Emitter, node: Node<'rmsNorm'>): Name[] {
+  const attributes = { axis: { int: -1 }, epsilon: { float: node.params.epsilon } };
+  return e.node('SimplifiedLayerNormalization', names(e, node), attributes, 2);
+}
+
+/** x̂ = x·r; dx = r·(dy·g − x̂·mean(dy·g·x̂)), dg = Σ over rows of dy·x̂. */
+export function lowerRmsNormBackward(e: Emitter, node: Node<'rmsNormBackward'>): Name[] {
+  const [x, gain, r, dy] = names(e, node);
+  const [rows, width] = node.inputs[0].shape;
+  const normal = mul(e, x, r);
+  const z = mul(e, dy, normal);
+  const ones = e.cached(`ones ${rows}`, [1, rows], () => new Float32Array(rows).fill(1));
+  const dGain = reshape(e, product(e, ones, z), [width]);
+  const mean = product(e, z, reshape(e, gain, [width, 1]), { alpha: 1 / width });
+  return [mul(e, sub(e, mul(e, dy, gain), mul(e, normal, mean)), r), dGain];
+}
+
+/** ty = g·(tx·r − x̂·mean(tx·r·x̂)) + tg·x̂. */
+export function lowerRmsNormTangent(e: Emitter, node: Node<'rmsNormTangent'>): Name[] {
+  const [x, gain, r, tx, tGain] = names(e, node);
+  const width = node.inputs[0].shape[1];
+  const normal = mul(e, x, r);
+  const moved = mul(e, tx, r);
+  const mean = mul(e, sum(e, mul(e, moved, normal), [1]), e.scalar(1 / width));
+  return [add(e, mul(e, sub(e, moved, mul(e, normal, mean)), gain), mul(e, normal, tGain))];
+}
+
+/** x·σ(x): QuickGelu with alpha 1. */
+const silu = (e: Emitter, x: Name): Name => e.contrib('QuickGelu', [x], { alpha: { float: 1 } })[0];
+
+export function lowerSwiglu(e: Emitter, node: Node<'swiglu'>): Name[] {
+  const [gate, up] = names(e, node);
+  return [mul(e, silu(e, gate), up)];
+}
+
+/** With s = silu(gate): dup = dy·s, dgate = up·((dy − dup)·σ + dup). */
+export function lowerSwigluBackward(e: Emitter, node: Node<'swigluBackward'>): Name[] {
+  const [gate, up, dy] = names(e, node);
+  const dUp = mul(e, dy, silu(e, gate));
+  const inner = add(e, mul(e, sub(e, dy, dUp), e.node('Sigmoid', [gate])[0]), dUp);
+  return [mul(e, inner, up), dUp];
+}
+
+/** ts = tgate·(σ + s·(1 − σ)); ty = ts·up + s·tup. */
+export function lowerSwigluTangent(e: Emitter, node: Node<'swigluTangent'>): Name[] {
+  const [gate, up, tGate, tUp] = names(e, node);
+  const s = silu(e, gate);
+  const sigmoid = e.node('Sigmoid', [gate])[0];
+  const slope = add(e, sigmoid, mul(e, s, sub(e, e.scalar(1), sigmoid)));
+  return [add(e, mul(e, mul(e, tGate, slope), up), mul(e, s, tUp))];
+}
+
+/** The inverse rotation is the same with the sine negated. */
+export function lowerRotary(e: Emitter, node: Node<'rotary'>): Name[] {
+  const [x, positions, cos, sin] = names(e, node);
+  const { shape } = node.inputs[0];
+  const flat = reshape(e, x, [shape[0], shape[1], shape[2] * shape[3]]);
+  const angle = node.params.inverse ? neg(e, sin) : sin;
+  return [reshape(e, e.contrib('RotaryEmbedding', [flat, positions, cos, angle])[0], shape)];
+}
+
+/** softmax(x·wᵀ) [N, V]: the forward pass makes it, the backward pass shares it. */
+function headProbabilities(e: Emitter, node: Node<'headLoss' | 'headLossBackward'>): Name {
+  const [x, weight] = names(e, node);
+  return softmax(e, product(e, x, weight, { transposeB: true }));
+}
+
+export function lowerHeadLoss(e: Emitter, node: Node<'headLoss'>): Name[] {
+  const [, , targets, weights] = names(e, node);
+  const numTokens = node.inputs[0].shape[0];
+  const column = reshape(e, targets, [numTokens, 1]);
+  const chosen = e.node('GatherElements', [headProbabilities(e, node), column], { axis: { int: 1 } })[0];
+  const bounded = e.node('Max', [reshape(e, chosen, [numTokens]), e.scalar(SMALLEST_PROBABILITY)])[0];
+  const nll = neg(e, e.node('Log', [bounded])[0]);
+  return [sum(e, mul(e, nll, weights), [0], false), nll];
+}
+
+/**
+ * dx = weights·(p·w − w[target]); dw = pᵀ·(weights·x), less weights·x added at the targets. The [N, V] gradient of the logits
+ * is never built.
+ */
+export function lowerHeadLossBackward(e: Emitter, node: Node<'headLossBackward'>): Name[] {
+  const [x, weight, targets, weights] = names(e, node);
+  const { shape } = node.inputs[0];
+  const p = headProbabilities(e, node);
+  const column = reshape(e, weights, [shape[0], 1]);
+  const weighted = mul(e, x, column);
+  const dx = mul(e, sub(e, product(e, p, weight), gather(e, weight, targets)), column);
+  const dense = product(e, p, weighted, { transposeA: true });
+  return [dx, scatterAddRows(e, dense, { ids: targets, rows: neg(e, weighted), shape })];
+}
