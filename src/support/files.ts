@@ -46,7 +46,7 @@ export async function readText(path: string): Promise<string> {
 }
 
 /** True where a failure means that the disk, a quota or a file size limit is exhausted. */
-function isDiskFull(error: unknown): boolean {
+export function isDiskFull(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(codeOf(error));
 }
 
