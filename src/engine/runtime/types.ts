@@ -2,7 +2,7 @@
  * The device seen from above: memory and compiled graphs. Two implementations stand behind it (ONNX Runtime's C API through
  * a foreign-function interface; the stock Node binding) and one conformance suite holds both to this contract.
  */
-import type { Dtype, Shape, TypedArray } from '../graph/types.js';
+import type { Dtype, Shape } from '../graph/types.js';
 
 export interface DtypeArrays {
   float32: Float32Array;
@@ -28,10 +28,17 @@ export type TensorMap = Readonly<Record<string, Tensor>>;
 
 /** Inputs and outputs attached to a session once and run many times; changing `data` of a bound tensor is enough. */
 export interface Binding {
-  /** Runs off the event loop. Bindings of one runtime run one after the other, in call order. Errors: BackendError. */
+  /**
+   * Runs off the event loop (the stock binding: on a later turn of it, blocking that turn). Bindings of one runtime run one
+   * after the other, in call order. A tensor disposed of after the call is freed when the run is over. Errors: BackendError.
+   */
   run(): Promise<void>;
-  /** Runs and blocks; for tiny graphs where a turn of the event loop costs more than the work. Same ordering rule. */
+  /**
+   * Runs and blocks; for tiny graphs where a turn of the event loop costs more than the work. It cannot overtake: while an
+   * asynchronous run is pending it throws BackendError.
+   */
   runSync(): void;
+  /** Waits for nothing: pending runs finish first, then what the binding held is freed. A second call does nothing. */
   dispose(): void;
 }
 
@@ -42,6 +49,7 @@ export interface Session {
    * declares so. Shapes and dtypes are checked: ShapeError names the tensor.
    */
   bind(inputs: TensorMap, outputs: TensorMap): Binding;
+  /** No further `bind`. Existing bindings still run: the compiled graph is freed with the last of them. */
   dispose(): void;
 }
 
@@ -53,8 +61,20 @@ export interface CompiledModel {
   readonly outputs: Readonly<Record<string, { dtype: Dtype; shape: Shape; inPlaceOf: string | undefined }>>;
 }
 
+export type RuntimeKind = 'c-api' | 'stock';
+
+/** How far the compiler may rewrite a graph. Lower it to see the nodes that were written. */
+export type GraphOptimization = 'all' | 'extended' | 'basic' | 'none';
+
+export interface SessionOptions {
+  /** Default: 'all'. */
+  readonly optimization?: GraphOptimization | undefined;
+}
+
 export interface Runtime {
-  readonly kind: 'c-api' | 'stock';
+  readonly kind: RuntimeKind;
+  /** Why the preferred implementation is not the one in use, if so. */
+  readonly fallbackReason: string | undefined;
   /** Version of ONNX Runtime. */
   readonly version: string;
   /** Threads one run may use; fixed for the life of the runtime. */
@@ -69,10 +89,9 @@ export interface Runtime {
   /** A tensor on memory that the caller keeps alive (a mapped or loaded file), not copied where the binding allows. */
   adopt<D extends Dtype>(dtype: D, shape: Shape, data: DtypeArrays[D]): Tensor<D>;
   /** Compiles. Takes 5–500 ms; keep sessions (`SessionCache`). Errors: BackendError with the runtime's words. */
-  session(model: CompiledModel): Session;
-  /** Bytes of tensor memory now owned. */
+  session(model: CompiledModel, options?: SessionOptions): Session;
+  /** Bytes of tensor memory now owned: views and adopted memory count nothing. */
   readonly ownedBytes: number;
+  /** Frees every tensor, session and binding after the pending runs. A second call does nothing. */
   dispose(): void;
 }
-
-export type { TypedArray };

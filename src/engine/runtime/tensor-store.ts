@@ -1,0 +1,137 @@
+/** The tensors of one runtime: who owns which memory, and how much. */
+import { BackendError, ShapeError } from '../../support/errors.js';
+import type { Dtype, Shape } from '../graph/types.js';
+import { describeType, ELEMENT_TYPES, numElements } from './element-types.js';
+import type { Allocate, Memory } from './memory.js';
+import type { DtypeArrays, Tensor } from './types.js';
+
+/** A tensor of this folder; `store` tells tensors of different runtimes apart. */
+export class HostTensor<D extends Dtype = Dtype> implements Tensor<D> {
+  #data: DtypeArrays[D] | undefined;
+  readonly #onDispose: ((tensor: HostTensor) => void) | undefined;
+
+  constructor(
+    readonly store: TensorStore,
+    readonly dtype: D,
+    readonly shape: Shape,
+    data: DtypeArrays[D],
+    /** The tensor whose memory a view lies in. */
+    readonly base: HostTensor | undefined,
+    onDispose?: (tensor: HostTensor) => void,
+  ) {
+    this.#data = data;
+    this.#onDispose = onDispose;
+  }
+
+  get isUsable(): boolean {
+    return this.#data !== undefined && (this.base === undefined || this.base.isUsable);
+  }
+
+  get data(): DtypeArrays[D] {
+    if (this.#data === undefined || !this.isUsable) {
+      throw new BackendError(`A tensor ${describeType(this.dtype, this.shape)} was used after dispose().`);
+    }
+    return this.#data;
+  }
+
+  dispose(): void {
+    if (this.#data === undefined) return;
+    this.#data = undefined;
+    this.store.disposals += 1;
+    this.#onDispose?.(this);
+  }
+}
+
+/** Makes tensors and frees them; `afterRuns` postpones what native code may still be reading. */
+export class TensorStore {
+  /** Bytes in tensors that are not disposed of. */
+  ownedBytes = 0;
+  /** Grows with every dispose: bindings look again whether their tensors live only when it has changed. */
+  disposals = 0;
+  readonly #owned = new Map<HostTensor, Memory>();
+  readonly #allocate: Allocate;
+  readonly #afterRuns: (action: () => void) => void;
+
+  constructor(allocate: Allocate, afterRuns: (action: () => void) => void) {
+    this.#allocate = allocate;
+    this.#afterRuns = afterRuns;
+  }
+
+  create<D extends Dtype>(dtype: D, shape: Shape, data?: DtypeArrays[D] | ArrayLike<number>): Tensor<D> {
+    const count = numElements(shape);
+    if (data !== undefined && data.length !== count) throw lengthError('data', dtype, shape, data.length);
+    const { sizeBytes, ArrayType } = ELEMENT_TYPES[dtype];
+    const memory = this.#allocate(count * sizeBytes);
+    const array = new ArrayType(memory.buffer, memory.byteOffset, count);
+    if (data !== undefined) copyInto(array, data);
+    const tensor = new HostTensor(this, dtype, [...shape], array, undefined, (owner) => this.#free(owner));
+    this.#owned.set(tensor, memory);
+    this.ownedBytes += count * sizeBytes;
+    return tensor;
+  }
+
+  view<D extends Dtype>(base: Tensor<D>, offset: number, shape: Shape): Tensor<D> {
+    const source = this.resolve(base, 'the base of a view');
+    const count = numElements(shape);
+    const { length, buffer, byteOffset } = source.data;
+    if (!Number.isSafeInteger(offset) || offset < 0 || offset + count > length) {
+      throw new ShapeError(
+        `A view ${describeType(base.dtype, shape)} at element ${offset} does not lie inside its base ` +
+          `${describeType(base.dtype, base.shape)} of ${length} elements.`,
+      );
+    }
+    const { sizeBytes, ArrayType } = ELEMENT_TYPES[base.dtype];
+    const array = new ArrayType(buffer, byteOffset + offset * sizeBytes, count);
+    return new HostTensor(this, base.dtype, [...shape], array, source.base ?? source);
+  }
+
+  adopt<D extends Dtype>(dtype: D, shape: Shape, data: DtypeArrays[D]): Tensor<D> {
+    if (!(data instanceof ELEMENT_TYPES[dtype].ArrayType)) {
+      throw new ShapeError(`A ${dtype} tensor cannot adopt an array of another element type.`);
+    }
+    if (data.buffer instanceof SharedArrayBuffer) {
+      // The stock binding refuses it, and what runs on one implementation has to run on the other.
+      throw new BackendError(`A tensor cannot adopt shared memory: pass a copy (${describeType(dtype, shape)}).`);
+    }
+    if (data.length !== numElements(shape)) throw lengthError('adopted data', dtype, shape, data.length);
+    return new HostTensor(this, dtype, [...shape], data, undefined);
+  }
+
+  /** The tensor behind the interface; `where` names it in errors. BackendError if it is another runtime's or disposed of. */
+  resolve(tensor: Tensor, where: string): HostTensor {
+    if (!(tensor instanceof HostTensor) || tensor.store !== this) {
+      throw new BackendError(
+        `${where} is no tensor of this runtime: make it with the tensor, view or adopt of the same runtime.`,
+      );
+    }
+    if (!tensor.isUsable) throw new BackendError(`${where} was used after dispose().`);
+    return tensor;
+  }
+
+  disposeAll(): void {
+    for (const tensor of [...this.#owned.keys()]) tensor.dispose();
+  }
+
+  #free(tensor: HostTensor): void {
+    const memory = this.#owned.get(tensor);
+    if (memory === undefined) return;
+    this.#owned.delete(tensor);
+    this.ownedBytes -= numElements(tensor.shape) * ELEMENT_TYPES[tensor.dtype].sizeBytes;
+    this.#afterRuns(() => memory.free());
+  }
+}
+
+function copyInto(target: DtypeArrays[Dtype], data: DtypeArrays[Dtype] | ArrayLike<number>): void {
+  if (target instanceof BigInt64Array) {
+    if (data instanceof BigInt64Array) target.set(data);
+    else for (let i = 0; i < data.length; i++) target[i] = BigInt(data[i]);
+  } else {
+    target.set(data as ArrayLike<number>);
+  }
+}
+
+function lengthError(what: string, dtype: Dtype, shape: Shape, length: number): ShapeError {
+  return new ShapeError(
+    `${what} has ${length} elements, but ${describeType(dtype, shape)} needs ${numElements(shape)}.`,
+  );
+}
