@@ -52,7 +52,7 @@ console.log(`${files.length} files keep the arrows of docs/architecture.md.`);
 
 /** The imports of a file: { specifier, target (a path of this checkout, or undefined for a package), isType, isStar }. */
 function readImports(file) {
-  const text = readFileSync(join(root, file), 'utf8').replace(/\/\*[^]*?\*\/|^\s*\/\/.*$/gm, '');
+  const text = readFileSync(join(root, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
   const found = [];
   const statement = /^(import|export)\s(?:([^'"`;]*?)\sfrom\s)?['"]([^'"]+)['"]/gm;
   for (const [, keyword, clause = '', specifier] of text.matchAll(statement)) {
@@ -92,7 +92,7 @@ function checkPlace(file) {
 
 /** True where every statement is an `export … from`. */
 function isBarrel(file) {
-  const text = readFileSync(join(root, file), 'utf8').replace(/\/\*[^]*?\*\/|\/\/.*$/gm, '');
+  const text = readFileSync(join(root, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');
   const rest = text.replace(/^export\s[^'"`;]*?\sfrom\s*['"][^'"]+['"];?/gm, '');
   return rest !== text && rest.trim() === '';
 }

@@ -35,7 +35,7 @@ test("a command's own refusal exits with 2 without a stack, a bug with 1 and a s
   const [user, bug, later] = await Promise.all(['user', 'bug', 'later'].map((how) => run('fail', '--how', how)));
   assert.deepEqual(user, { code: 2, stdout: '', stderr: 'azeotrope: rows.jsonl:3: the row has no "id". Add one.\n' });
   assert.equal(bug.code, 1);
-  assert.match(bug.stderr, /bug in the program[^]*TypeError: x is not a function\n\s+at /);
+  assert.match(bug.stderr, /bug in the program[\s\S]*TypeError: x is not a function\n\s+at /);
   assert.equal(later.code, 1);
   assert.match(later.stderr, /TypeError: thrown later\n\s+at /);
 });
@@ -98,7 +98,7 @@ test('Ctrl-C stops cleanly, says how to continue and exits with 130; a second on
     interrupt(['work', '--stubborn'], 2),
   ]);
   assert.equal(once.code, 130);
-  assert.match(once.stderr, /Stopping[^]*Stopped\. 12 rows are kept; to continue run: azeotrope work --seed 3\n$/);
+  assert.match(once.stderr, /Stopping[\s\S]*Stopped\. 12 rows are kept; to continue run: azeotrope work --seed 3\n$/);
   assert.equal(twice.code, 130);
   assert.doesNotMatch(twice.stderr, /Stopped/);
 });

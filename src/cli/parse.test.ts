@@ -57,7 +57,7 @@ const mistakes: [name: string, args: string[], told: RegExp][] = [
   [
     'unknown flag',
     ['echo', 'M', '--max-token', '5'],
-    /unknown option '--max-token'.*Did you mean --max-tokens\?[^]*echo --help/,
+    /unknown option '--max-token'.*Did you mean --max-tokens\?[\s\S]*echo --help/,
   ],
   ['unknown command', ['ecko', 'M'], /unknown command 'ecko'.*Did you mean echo\?/],
   ['flag without a value', ['echo', 'M', '--max-tokens'], /--max-tokens <number>' argument missing/],

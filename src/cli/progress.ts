@@ -38,8 +38,6 @@ export function createProgress(options: ProgressOptions, stream: ProgressStream)
       format: (_, { progress }) => `${'█'.repeat(Math.round(progress * 20)).padEnd(20, '░')} ${text()}`,
       stream,
       fps: 10,
-      hideCursor: null, // a killed program would leave the terminal without its cursor
-      linewrap: null,
     });
     bar.start(options.total, numDone);
     const advance = (count: number, newNote = note) => {

@@ -21,6 +21,7 @@ export async function runCli(rows: readonly CommandRow[], argv: readonly string[
     const isJson = config.json === true;
     const stop = stopOnSignals();
     const displays: Progress[] = [];
+    process.on('exit', () => stopAll(displays)); // also where a second Ctrl-C ends the process: a bar changes the terminal's mode
     const eraseLine = process.stderr.isTTY ? '\r\x1b[K' : ''; // a progress bar may stand on the line; it is drawn again below
     const context: CommandContext = {
       signal: stop.signal,
@@ -38,15 +39,19 @@ export async function runCli(rows: readonly CommandRow[], argv: readonly string[
       return 0;
     } catch (error) {
       if (!isStop(error, stop.signal)) throw error;
-      for (const display of displays) display.stop();
+      stopAll(displays);
       process.stderr.write(`Stopped. ${command.howToContinue?.(config) ?? 'Run the same command to start again.'}\n`);
       return stop.exitCode();
     } finally {
-      for (const display of displays) display.stop();
+      stopAll(displays);
     }
   } catch (error) {
     return reportError(error);
   }
+}
+
+function stopAll(displays: readonly Progress[]): void {
+  for (const display of displays) display.stop();
 }
 
 /** True where an error is the command's answer to the aborted signal, or a library's, which names the signal as its cause. */
