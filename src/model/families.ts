@@ -130,8 +130,23 @@ function unknownFamily(where: string, key: string, got: unknown, supported: read
   return new ModelLoadError(`${where}: ${key} ${shown}. Supported: ${supported.join(', ')}.${hint}`);
 }
 
-/** A value from a foreign file as it may stand in a message: JSON, at most 80 characters. */
+/** A value from a foreign file as it may stand in a message: at most 80 characters, whatever the value is. */
 export function shorten(value: unknown): string {
-  const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? String(value));
-  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+  if (Array.isArray(value))
+    return clip(
+      `[${value.slice(0, 8).map((item) => (isFlat(item) ? flat(item) : '…'))}${value.length > 8 ? ',…' : ''}]`,
+    );
+  return isFlat(value) ? clip(flat(value)) : 'an object';
+}
+
+function isFlat(value: unknown): boolean {
+  return typeof value !== 'object' || value === null;
+}
+
+function flat(value: unknown): string {
+  return typeof value === 'string' ? JSON.stringify(value.slice(0, 80)) : String(value);
+}
+
+function clip(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 79)}…` : text;
 }

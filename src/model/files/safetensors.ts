@@ -105,7 +105,8 @@ function parseMetadata(path: string, header: object): Record<string, string> {
 }
 
 function parseEntry(path: string, name: string, entry: unknown, dataStart: number): StoredTensor {
-  if (typeof entry !== 'object' || entry === null) throw damaged(path, `describes tensor ${name} by ${shorten(entry)}`);
+  if (typeof entry !== 'object' || entry === null || Array.isArray(entry))
+    throw damaged(path, `describes tensor ${name} by ${shorten(entry)}`);
   const { dtype, shape, data_offsets: range } = entry as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
   const bits = typeof dtype === 'string' && Object.hasOwn(BITS, dtype) ? BITS[dtype] : undefined;
   if (typeof dtype !== 'string' || bits === undefined)
