@@ -88,29 +88,29 @@ function createArguments(
   values: Map<HostTensor, Handle>,
 ): Arguments {
   const strings = tensors.map(({ name }) => Uint8Array.from(Buffer.from(`${name}\0`)));
-  const handles = tensors.map(({ tensor }) => {
+  const extents = tensors.map(({ tensor }) => BigInt64Array.from(tensor.shape, BigInt));
+  const handles = tensors.map(({ tensor }, i) => {
     // One value where a tensor is bound twice: an output that updates an input in place.
-    const value = values.get(tensor) ?? createValue(context, tensor);
+    const value = values.get(tensor) ?? createValue(context, tensor, extents[i]);
     values.set(tensor, value);
     return value;
   });
   return {
     strings,
-    arrays: tensors.map(({ tensor }) => tensor.data),
+    arrays: [...tensors.map(({ tensor }) => tensor.data), ...extents],
     names: BigUint64Array.from(strings.map((string) => addressOf(context.ort, string))),
     values: BigUint64Array.from(handles),
   };
 }
 
-function createValue({ ort, environment }: Context, tensor: HostTensor): Handle {
-  const extents = BigInt64Array.from(tensor.shape, BigInt);
+function createValue({ ort, environment }: Context, tensor: HostTensor, extents: BigInt64Array): Handle {
   return ort.make(
     'CreateTensorWithDataAsOrtValue',
     environment.memoryInfo,
     addressOf(ort, tensor.data),
     tensor.data.byteLength,
     addressOf(ort, extents),
-    tensor.shape.length,
+    extents.length,
     ELEMENT_TYPES[tensor.dtype].onnxCode,
   );
 }

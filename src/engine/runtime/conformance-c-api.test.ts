@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { BackendError } from '../../support/errors.js';
 import { testRuntime } from './conformance.fixture.js';
 import { timersDuringRun } from './conformance-life.fixture.js';
+import { doubling } from './model.fixture.js';
 import { openRuntime } from './open.js';
 
 const open = (threads: number) => openRuntime({ threads, kind: 'c-api' });
@@ -25,4 +27,16 @@ test('runtimes of one process share the threads, so another number of threads is
   assert.throws(() => open(2), refusal);
   second.dispose();
   open(2).dispose();
+});
+
+test('all sessions share one pool: two threads are one beside the caller, and none is left after dispose', {
+  skip: process.platform !== 'linux' && 'needs /proc',
+}, () => {
+  const numTasks = () => readdirSync('/proc/self/task').length;
+  const before = numTasks();
+  const runtime = open(2);
+  for (const size of [1, 2, 3]) runtime.session(doubling([size]));
+  assert.equal(numTasks() - before, 1);
+  runtime.dispose();
+  assert.equal(numTasks(), before);
 });
