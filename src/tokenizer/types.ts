@@ -5,6 +5,16 @@ export interface ChatMessage {
   readonly content: string;
 }
 
+/** How the pieces of a text are put together again, beside concatenating their bytes. */
+export interface TextAssembly {
+  /** Stands between any two tokens: a space for vocabularies of whole words. */
+  readonly separator: '' | ' ';
+  /** SentencePiece writes a space before the text: this many are taken from its very start. */
+  readonly strippedSpaces: number;
+  /** The Metaspace decoder drops every space of the first token. */
+  readonly firstTokenWithoutSpaces: boolean;
+}
+
 export interface Tokenizer {
   /** One past the largest id that names a token; the model's embedding may have more rows. */
   readonly vocabSize: number;
@@ -14,11 +24,12 @@ export interface Tokenizer {
   readonly padTokenId: number | undefined;
   /** Jinja source of the chat template, if the checkpoint has one. */
   readonly chatTemplate: string | undefined;
-  /** SHA-256 over ids and tokens: equal for tokenizers that give the same ids. */
+  readonly assembly: TextAssembly;
+  /** SHA-256 over ids, tokens and all settings: equal fingerprints give equal ids. */
   readonly fingerprint: string;
   /** Ids of a text. `addSpecialTokens` (default true) adds what the tokenizer itself adds (bos). */
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
-  /** Text of ids; `skipSpecialTokens` default false. Ids outside the vocabulary: DataError. */
+  /** Text of ids; `skipSpecialTokens` default false. Ids that name no token: DataError. Bytes that are no UTF-8 become U+FFFD. */
   decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
   /** The token's own spelling in the vocabulary file, or undefined where no token has that id. */
   tokenOf(id: number): string | undefined;
