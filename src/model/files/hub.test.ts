@@ -1,0 +1,337 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { ModelLoadError } from '../../support/errors.js';
+import { openCheckpoint } from '../checkpoint.js';
+import { writeCheckpoint } from '../checkpoint-write.js';
+import { parseHuggingFaceConfig } from '../hugging-face-config.js';
+import { initialParameter, parameterSpecs } from '../parameters.js';
+import { fetchFromHub, type HubOptions, parseHubReference } from './hub.js';
+import { hubSettings } from './hub-settings.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'hub-test-'));
+after(() => rmSync(folder, { recursive: true }));
+const COMMIT = 'c0ffee'.padEnd(40, '0');
+const TOKEN = 'secret-token-1234567890';
+
+const config = parseHuggingFaceConfig(
+  { model_type: 'llama', vocab_size: 64, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2 },
+  'test',
+);
+const source = join(folder, 'source');
+const tensors = parameterSpecs(config).map((spec) => ({ ...spec, values: initialParameter(spec, config, { normal: Math.random }) }));
+await writeCheckpoint(source, { config, tensors, files: { 'tokenizer.json': '{}' } });
+const published: Record<string, Buffer> = Object.fromEntries(
+  readdirSync(source).map((name) => [name, readFileSync(join(source, name))]),
+);
+
+const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+const gitBlob = (bytes: Buffer) => createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex');
+
+interface Asked {
+  url: string;
+  range: string | undefined;
+  authorization: string | undefined;
+}
+
+interface Hub {
+  readonly options: HubOptions;
+  readonly asked: Asked[];
+  readonly cache: string;
+  /** Files that are listed and served. */
+  files: Record<string, Buffer>;
+  /** Called before the standard answer; true where it has answered itself. */
+  intercept: (request: IncomingMessage, response: ServerResponse) => boolean;
+  close(): Promise<void>;
+}
+
+/** A hub on the loopback that publishes one model, `org/model`; large files (weights) carry SHA-256, small ones git's hash. */
+async function startHub(): Promise<Hub> {
+  const asked: Asked[] = [];
+  const server = createServer((request, response) => {
+    const url = new URL(request.url!, 'http://hub');
+    asked.push({ url: url.pathname, range: request.headers.range, authorization: request.headers.authorization });
+    if (hub.intercept(request, response)) return;
+    if (url.pathname === '/api/models/org/model/revision/main') sendJson(response, { _id: '1', id: 'org/model', sha: COMMIT });
+    else if (url.pathname.startsWith(`/api/models/org/model/tree/${COMMIT}`)) sendJson(response, listing(hub.files));
+    else sendFile(request, response, hub.files[decodeURIComponent(url.pathname.replace(`/org/model/resolve/${COMMIT}/`, ''))]);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const cache = mkdtempSync(join(folder, 'cache-'));
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const settings = { endpoint, token: TOKEN, cacheFolder: cache, isOffline: false };
+  const hub: Hub = {
+    options: { settings, retryDelayMs: 1, maxAttempts: 3 },
+    asked,
+    cache,
+    files: { ...published },
+    intercept: () => false,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+  return hub;
+}
+
+function listing(files: Record<string, Buffer>): object[] {
+  return Object.entries(files).map(([path, bytes]) => ({
+    type: 'file',
+    path,
+    size: bytes.length,
+    oid: gitBlob(bytes),
+    ...(/\.(safetensors|gguf)$/.test(path) && { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 134 } }),
+  }));
+}
+
+function sendJson(response: ServerResponse, value: unknown): void {
+  response.setHeader('content-type', 'application/json').end(JSON.stringify(value));
+}
+
+function sendFile(request: IncomingMessage, response: ServerResponse, bytes: Buffer | undefined): void {
+  if (!bytes) return void response.writeHead(404, { 'x-error-code': 'EntryNotFound' }).end();
+  const start = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
+  if (start > 0) response.writeHead(206, { 'content-range': `bytes ${start}-${bytes.length - 1}/${bytes.length}` });
+  response.end(bytes.subarray(start));
+}
+
+const reference = parseHubReference('org/model')!;
+const isWeights = (request: IncomingMessage) => request.url!.endsWith('/model.safetensors');
+
+/** Runs with a hub of its own. */
+function hubTest(name: string, body: (hub: Hub) => Promise<void>): void {
+  test(name, async () => {
+    const hub = await startHub();
+    try {
+      await body(hub);
+    } finally {
+      await hub.close();
+    }
+  });
+}
+
+async function failure(hub: Hub, options: Partial<HubOptions> = {}, name = 'org/model'): Promise<ModelLoadError> {
+  const outcome = await fetchFromHub(parseHubReference(name)!, { ...hub.options, ...options }).catch((error: unknown) => error);
+  assert.ok(outcome instanceof ModelLoadError, `expected a ModelLoadError, got ${String(outcome)}`);
+  assert.ok(!outcome.message.includes(TOKEN), 'the token stands in a message');
+  return outcome;
+}
+
+hubTest('a model is fetched into the cache of the usual layout, and opens; only needed files are fetched', async (hub) => {
+  hub.files['README.md'] = Buffer.from('no');
+  hub.files['pytorch_model.bin'] = Buffer.from('no');
+  const seen: number[] = [];
+  const checkpoint = await openCheckpoint('org/model', {
+    ...hub.options,
+    onProgress: ({ file, doneBytes, totalBytes }) => file === 'model.safetensors' && seen.push(doneBytes / totalBytes),
+  });
+  assert.equal(checkpoint.revision, COMMIT);
+  assert.equal(checkpoint.config.hiddenSize, 32);
+  assert.deepEqual(checkpoint.tokenizerSource, {
+    kind: 'hugging-face',
+    tokenizerJson: {},
+    generationConfig: JSON.parse(published['generation_config.json'].toString()),
+  });
+  checkpoint.dispose();
+  assert.equal(seen.at(-1), 1);
+  const root = join(hub.cache, 'models--org--model');
+  assert.equal(readFileSync(join(root, 'refs', 'main'), 'utf8'), COMMIT);
+  assert.deepEqual(readdirSync(join(root, 'snapshots', COMMIT)).sort(), Object.keys(published).sort());
+  assert.ok(existsSync(join(root, 'blobs', sha256(published['model.safetensors']))));
+  assert.ok(hub.asked.every(({ authorization }) => authorization === `Bearer ${TOKEN}`));
+});
+
+hubTest('what is cached is not fetched again, and serves offline and without network', async (hub) => {
+  const first = await fetchFromHub(reference, hub.options);
+  const numAsked = hub.asked.length;
+  assert.deepEqual(await fetchFromHub(reference, hub.options), first);
+  assert.ok(hub.asked.slice(numAsked).every(({ url }) => url.startsWith('/api/')));
+  const numOnline = hub.asked.length;
+  const offline = { ...hub.options, settings: { ...hub.options.settings!, isOffline: true } };
+  assert.deepEqual(await fetchFromHub(reference, offline), first);
+  assert.equal(hub.asked.length, numOnline);
+  await hub.close();
+  const unreachable = await fetchFromHub(reference, hub.options);
+  assert.equal(unreachable.path, first.path);
+  assert.match(unreachable.warnings[0], /cannot be reached .* The cached copy \(c0ffee00\) is used/);
+});
+
+hubTest('an interrupted download continues where it stopped, within a run and in the next one', async (hub) => {
+  let numBroken = 0;
+  hub.files['model.safetensors'] = published['model.safetensors'];
+  hub.intercept = (request, response) => {
+    if (!isWeights(request) || numBroken >= 3) return false;
+    numBroken++;
+    const start = Number(/\d+/.exec(request.headers.range ?? '0')![0]);
+    const bytes = published['model.safetensors'].subarray(start);
+    response.writeHead(start > 0 ? 206 : 200, { 'content-length': bytes.length });
+    response.write(bytes.subarray(0, 4096), () => setTimeout(() => response.destroy(), 20));
+    return true;
+  };
+  const error = await failure(hub, { maxAttempts: 1 });
+  assert.match(error.message, /model.safetensors: the download was interrupted after .* Run the command again: it continues/);
+  await fetchFromHub(reference, hub.options);
+  const ranges = hub.asked.filter(({ url }) => url.endsWith('model.safetensors')).map(({ range }) => range);
+  assert.deepEqual(ranges, [undefined, 'bytes=4096-', 'bytes=8192-', 'bytes=12288-']);
+});
+
+hubTest('a server that ignores ranges sends the whole file and it is right', async (hub) => {
+  const target = join(hub.cache, 'models--org--model', 'blobs', sha256(published['model.safetensors']));
+  hub.intercept = (request, response) => {
+    if (!isWeights(request)) return false;
+    if (!existsSync(`${target}.incomplete`)) writeFileSync(`${target}.incomplete`, published['model.safetensors'].subarray(0, 100));
+    response.end(published['model.safetensors']);
+    return true;
+  };
+  await fetchFromHub(reference, hub.options);
+  assert.equal(sha256(readFileSync(target)), sha256(published['model.safetensors']));
+});
+
+hubTest('a torn part of an earlier run is detected and fetched anew', async (hub) => {
+  await fetchFromHub(reference, hub.options);
+  const target = join(hub.cache, 'models--org--model', 'blobs', sha256(published['model.safetensors']));
+  rmSync(target);
+  writeFileSync(`${target}.incomplete`, randomBytes(500));
+  await fetchFromHub(reference, hub.options);
+  assert.equal(sha256(readFileSync(target)), sha256(published['model.safetensors']));
+});
+
+hubTest('content that does not have the announced hash or size is refused and removed', async (hub) => {
+  for (const name of ['model.safetensors', 'tokenizer.json']) {
+    hub.intercept = (request, response) => {
+      if (!request.url!.endsWith(`/${name}`)) return false;
+      response.end(randomBytes(published[name].length));
+      return true;
+    };
+    assert.match((await failure(hub)).message, new RegExp(`${name}: what was downloaded does not have the .* hash`));
+  }
+  rmSync(hub.cache, { recursive: true });
+  hub.intercept = (request, response) => {
+    if (!isWeights(request)) return false;
+    response.end(Buffer.concat([published['model.safetensors'], randomBytes(9)]));
+    return true;
+  };
+  assert.match((await failure(hub)).message, /sends more than the \d+ bytes it announced/);
+});
+
+hubTest('a blob cut short in the cache is fetched again', async (hub) => {
+  await fetchFromHub(reference, hub.options);
+  const blob = join(hub.cache, 'models--org--model', 'blobs', sha256(published['model.safetensors']));
+  truncateSync(blob, 100);
+  await fetchFromHub(reference, hub.options);
+  assert.equal(sha256(readFileSync(blob)), sha256(published['model.safetensors']));
+});
+
+hubTest('transient failures are tried again; refusals are not, and say what to do', async (hub) => {
+  let numFailures = 0;
+  hub.intercept = (request, response) => {
+    if (!isWeights(request) || numFailures >= 2) return false;
+    numFailures++;
+    response.writeHead(503).end();
+    return true;
+  };
+  await fetchFromHub(reference, hub.options);
+  const refusals: [RegExp, number, Record<string, string>][] = [
+    [/org\/model: the hub has no such model \(404\)/, 404, {}],
+    [/no such revision \(404\). Check what stands after @/, 404, { 'x-error-code': 'RevisionNotFound' }],
+    [/the hub refuses access \(401\).*The token in HF_TOKEN has no access/, 401, {}],
+    [/the model is gated \(403\). Accept its conditions/, 403, { 'x-error-code': 'GatedRepo' }],
+  ];
+  for (const [message, status, headers] of refusals) {
+    const numAsked = hub.asked.length;
+    hub.intercept = (_, response) => {
+      response.writeHead(status, headers).end(`{"error":"${TOKEN}"}`);
+      return true;
+    };
+    assert.match((await failure(hub)).message, message);
+    assert.equal(hub.asked.length, numAsked + 1);
+  }
+});
+
+hubTest('no network and nothing cached is said, and so is an answer that makes no sense', async (hub) => {
+  hub.intercept = (_, response) => {
+    response.end(`<html>${TOKEN}</html>`);
+    return true;
+  };
+  assert.match((await failure(hub)).message, /the hub's answer makes no sense/);
+  const offline = { settings: { ...hub.options.settings!, isOffline: true } };
+  assert.match((await failure(hub, offline)).message, /org\/model: not \(completely\) in the cache .* HF_HUB_OFFLINE/);
+  await hub.close();
+  assert.match((await failure(hub)).message, /org\/model: 127.0.0.1:\d+ cannot be reached .* Check the network/);
+});
+
+hubTest('a user who stops the download is told that it continues', async (hub) => {
+  const controller = new AbortController();
+  hub.intercept = (request, response) => {
+    if (!isWeights(request)) return false;
+    response.writeHead(200, { 'content-length': published['model.safetensors'].length });
+    response.write(published['model.safetensors'].subarray(0, 4096), () => setTimeout(() => controller.abort(), 20));
+    return true;
+  };
+  assert.match((await failure(hub, { signal: controller.signal })).message, /\(stopped\). Run the command again: it continues/);
+});
+
+hubTest('names, hashes and sizes from the hub that could lead out of the cache are refused', async (hub) => {
+  const good = listing(hub.files)[0] as Record<string, unknown>;
+  for (const change of [
+    { path: '../config.json' },
+    { path: 'a/../../tokenizer.json' },
+    { path: '..\\config.json' },
+    { oid: '../../../escape', lfs: undefined },
+    { lfs: { oid: '../escape', size: 5 } },
+    { size: -1, lfs: undefined },
+    { size: 1e300, lfs: undefined },
+  ]) {
+    hub.intercept = (request, response) => {
+      if (!request.url!.includes('/tree/')) return false;
+      sendJson(response, [...listing(hub.files), { ...good, path: 'config.json', ...change }]);
+      return true;
+    };
+    assert.match((await failure(hub)).message, /could lead out of the cache|Is HF_ENDPOINT a model hub/, JSON.stringify(change));
+  }
+  hub.intercept = (request, response) => {
+    if (!request.url!.includes('/revision/')) return false;
+    sendJson(response, { _id: '1', id: 'org/model', sha: '../../escape' });
+    return true;
+  };
+  assert.match((await failure(hub)).message, /Is HF_ENDPOINT a model hub/);
+});
+
+hubTest('a repository without safetensors names its GGUF files, and one of them can be fetched', async (hub) => {
+  const gguf = readFileSync(new URL('../../../test/parity/golden/files/tiny-llama.gguf', import.meta.url));
+  hub.files = { 'tiny llama.Q4_0.gguf': gguf, 'README.md': Buffer.from('') };
+  assert.match((await failure(hub)).message, /has no config.json. Name one of its GGUF files: org\/model\/tiny llama.Q4_0.gguf/);
+  assert.match((await failure(hub, {}, 'org/model/other.gguf')).message, /org\/model\/other.gguf: there is no such file. Name one/);
+  const checkpoint = await openCheckpoint('org/model/tiny llama.Q4_0.gguf', hub.options);
+  assert.equal(checkpoint.kind, 'gguf');
+  checkpoint.dispose();
+});
+
+test('names of models on the hub are told from paths', () => {
+  assert.deepEqual(parseHubReference('Qwen/Qwen3-0.6B@v1.0'), { repository: 'Qwen/Qwen3-0.6B', revision: 'v1.0', ggufFile: undefined });
+  assert.deepEqual(parseHubReference('a/b/sub/m.gguf@refs/pr/1'), { repository: 'a/b', revision: 'refs/pr/1', ggufFile: 'sub/m.gguf' });
+  for (const path of ['model', './a/b', '../a', '/a/b', 'a/b/c', 'a/..', 'a/b@../x', 'a--b/c', 'a/b@', 'a\\b/c', '', 'a/b/../m.gguf'])
+    assert.equal(parseHubReference(path), undefined, path);
+});
+
+test('the usual variables decide where, who and whether', () => {
+  const home = join(folder, 'home');
+  assert.deepEqual(hubSettings({ HF_HOME: home, HF_TOKEN: ' t \n', HF_ENDPOINT: 'https://mirror.example/', HF_HUB_OFFLINE: '1' }), {
+    endpoint: 'https://mirror.example',
+    token: 't',
+    cacheFolder: join(home, 'hub'),
+    isOffline: true,
+  });
+  assert.equal(hubSettings({ HF_HOME: home, HF_HUB_CACHE: '/elsewhere' }).cacheFolder, '/elsewhere');
+  const plain = hubSettings({ XDG_CACHE_HOME: folder });
+  assert.deepEqual(plain, { endpoint: 'https://huggingface.co', token: undefined, cacheFolder: join(folder, 'huggingface', 'hub'), isOffline: false });
+  writeFileSync(join(folder, 'token'), 'stored\n');
+  assert.equal(hubSettings({ HF_HOME: home, HF_TOKEN_PATH: join(folder, 'token') }).token, 'stored');
+  assert.throws(() => hubSettings({ HF_ENDPOINT: 'nonsense' }), /HF_ENDPOINT is not a web address/);
+});
