@@ -3,7 +3,7 @@
  * row for each, checked by the compiler. Letters: docs/notation.md. A name ending in `Backward` or `Gradient` is the
  * cotangent of an op, one ending in `Tangent` its forward-mode derivative.
  */
-import type { Dtype, Shape } from './types.js';
+import type { Dtype, Shape } from './tensor-type.js';
 
 type None = Readonly<Record<never, never>>;
 

@@ -1,17 +1,8 @@
 /** What a graph is made of. A graph is data: values, and nodes that compute values from values; shapes are static. */
 import type { OpKind, OpParams } from './catalogue.js';
+import type { Dtype, Shape, TensorType } from './tensor-type.js';
 
-/** Element types a graph computes with. */
-export type Dtype = 'float32' | 'int64' | 'int32' | 'bool';
-
-/** Extents, outermost first; `[]` is a scalar. */
-export type Shape = readonly number[];
-
-/** Shape and element type of a value. */
-export interface TensorType {
-  readonly dtype: Dtype;
-  readonly shape: Shape;
-}
+export type { Dtype, Shape, TensorType };
 
 /** One tensor in a graph: an input, a constant or the result of a node. Identity is by object. */
 export interface Value extends TensorType {
