@@ -1,0 +1,66 @@
+/** From the name of a model to a model in memory with its tokenizer: what every command starts with. */
+import { type Compiler, createCompiler } from '../engine/compiler.js';
+import { openRuntime } from '../engine/runtime/open.js';
+import { type Checkpoint, type OpenOptions, openCheckpoint } from '../model/checkpoint.js';
+import { type LanguageModel, loadModel } from '../model/language-model.js';
+import { openTokenizer } from '../tokenizer/open.js';
+import type { Tokenizer } from '../tokenizer/types.js';
+
+export interface OpenModelOptions extends OpenOptions {
+  /** Threads that compute; default: the physical cores this process may use. */
+  readonly threads?: number | undefined;
+  /** Shared by several models of one process; made, and disposed of with the model, where it is not given. */
+  readonly compiler?: Compiler | undefined;
+}
+
+export interface OpenedModel {
+  readonly model: LanguageModel;
+  /** Undefined where the checkpoint has none: rows of token ids need none. */
+  readonly tokenizer: Tokenizer | undefined;
+  readonly checkpoint: Checkpoint;
+  dispose(): void;
+}
+
+/**
+ * Opens a model: a Hugging Face folder, a `.gguf` file, or `org/name[@revision]` from the hub; weights in float32.
+ * Errors: ModelLoadError.
+ */
+export async function openModel(location: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
+  const checkpoint = await openCheckpoint(location, options);
+  const { compiler, release } = compilerFor(options);
+  try {
+    const { tokenizerSource } = checkpoint;
+    const tokenizer = tokenizerSource === undefined ? undefined : openTokenizer(tokenizerSource);
+    const model = loadModel(compiler, checkpoint);
+    return {
+      model,
+      tokenizer,
+      checkpoint,
+      dispose() {
+        model.dispose();
+        release();
+      },
+    };
+  } catch (error) {
+    release();
+    throw error;
+  } finally {
+    checkpoint.dispose();
+  }
+}
+
+/** The compiler to use, and what gives back what was made for it. */
+export function compilerFor(options: { threads?: number | undefined; compiler?: Compiler | undefined }): {
+  compiler: Compiler;
+  release: () => void;
+} {
+  if (options.compiler !== undefined) return { compiler: options.compiler, release: () => {} };
+  const compiler = createCompiler(openRuntime({ threads: options.threads }));
+  return {
+    compiler,
+    release() {
+      compiler.dispose();
+      compiler.runtime.dispose();
+    },
+  };
+}
