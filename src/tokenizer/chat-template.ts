@@ -69,9 +69,14 @@ function strip(text: unknown, characters: unknown, left: boolean, right: boolean
   return letters.slice(start, end).join('');
 }
 
+// Templates come from strangers; none needs to count further than a conversation is long.
+const LONGEST_RANGE = 1e6;
+
 function range(start: number, stop: number, step: number): number[] {
   if (step === 0) throw new Error('range() arg 3 must not be zero');
-  return Array.from({ length: Math.max(0, Math.ceil((stop - start) / step)) }, (_, index) => start + index * step);
+  const length = Math.max(0, Math.ceil((stop - start) / step));
+  if (!(length <= LONGEST_RANGE)) throw new Error(`range() of ${length} numbers`);
+  return Array.from({ length }, (_, index) => start + index * step);
 }
 
 const MONTHS = 'January February March April May June July August September October November December'.split(' ');

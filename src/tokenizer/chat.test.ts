@@ -42,6 +42,14 @@ test('a conversation that cannot be rendered says why', () => {
   assert.throws(() => renderChat(none, [{ role: 'user', content: 'a' }]), { name: 'ConfigError', message: /none/ });
 });
 
+test('a template cannot ask for a list of any size', () => {
+  const hostile = chatTokenizer({ ...goldenChats.smollm2, template: '{% for i in range(4000000000) %}{% endfor %}' });
+  assert.throws(() => renderChat(hostile, [{ role: 'user', content: '' }]), {
+    name: 'DataError',
+    message: /range\(\)/,
+  });
+});
+
 test('dates, ranges and undefined names work as templates expect', () => {
   const render = (template: string) =>
     renderChat(chatTokenizer({ ...goldenChats.smollm2, template }), [{ role: 'user', content: '' }], { now: NOW });

@@ -4,7 +4,7 @@ import type { ChatMessage, Tokenizer } from './types.js';
 
 /** A row of text to learn from or to continue. */
 export type TextRow =
-  | { readonly prompt: string; readonly response?: string | undefined }
+  | { readonly prompt: string; readonly response?: string | undefined; readonly messages?: undefined }
   | { readonly messages: readonly ChatMessage[] };
 
 /** Ids of a row; those from `responseStart` on are the response, which a loss counts. */
@@ -28,7 +28,7 @@ export interface ExampleOptions {
  */
 export function encodeExample(tokenizer: Tokenizer, row: TextRow, options: ExampleOptions = {}): EncodedExample {
   const { chat = 'auto', ...chatOptions } = options;
-  if ('messages' in row) {
+  if (row.messages !== undefined) {
     if (chat === 'never') throw new ConfigError('chat: rows with "messages" need the chat template; use "auto".');
     if (!Array.isArray(row.messages)) throw new DataError('messages: expected a list of {role, content}.');
     return encodeConversation(tokenizer, row.messages, chatOptions);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { DataError, ModelLoadError } from '../support/errors.js';
 import { openTokenizer } from './open.js';
 import { smallTokenizer, smallTokenizers } from './tokenizer.fixture.js';
@@ -154,6 +155,54 @@ for (const [name, [change, message]] of Object.entries(hostile)) {
     assert.ok(process.memoryUsage().rss - before < 256e6);
   });
 }
+
+test('a file with anything in place of anything either opens or is refused', () => {
+  const junk = fc.oneof(
+    fc.jsonValue(),
+    fc.integer(),
+    fc.double(),
+    fc.constantFrom(null, -1, 2 ** 53, '', [], {}, [[]], ['a a'], { type: 'Sequence' }),
+  );
+  const names = Object.keys(smallTokenizers);
+  let numRefused = 0;
+  const property = (name: string, depths: number[], value: unknown) => {
+    const file = structuredClone(smallTokenizers[name].tokenizer);
+    // Large tables first lose most of their entries, or every walk would end in one of them.
+    const model = file.model as Record<string, unknown>;
+    if (Array.isArray(model.merges)) model.merges = model.merges.slice(0, 3);
+    let place: Record<string, unknown> = file;
+    for (const [index, depth] of depths.entries()) {
+      const keys = Object.keys(place);
+      const key = keys[depth % Math.max(1, keys.length)];
+      const next = place[key];
+      if (key === undefined || index === depths.length - 1 || typeof next !== 'object' || next === null) {
+        place[key ?? 'key'] = value;
+        break;
+      }
+      place = next as Record<string, unknown>;
+    }
+    try {
+      const ids = openTokenizer({ kind: 'hugging-face', tokenizerJson: file }).encode('One day, a 12');
+      assert.ok(ids.every(Number.isInteger));
+    } catch (error) {
+      assert.ok(error instanceof ModelLoadError || error instanceof DataError, String((error as Error).stack));
+      numRefused++;
+    }
+  };
+  const walk = fc.array(fc.nat(40), { minLength: 1, maxLength: 5 });
+  fc.assert(fc.property(fc.constantFrom(...names), walk, junk, property), { numRuns: 1500 });
+  assert.ok(numRefused > 100);
+});
+
+test('a file nested without end is refused', () => {
+  let rule: object = { type: 'NFC' };
+  for (let depth = 0; depth < 50_000; depth++) rule = { type: 'Sequence', normalizers: [rule] };
+  const tokenizerJson = { ...bpe(), normalizer: rule };
+  assert.throws(() => openTokenizer({ kind: 'hugging-face', tokenizerJson }), {
+    name: 'ModelLoadError',
+    message: /nested/,
+  });
+});
 
 test('a role given to a token outside the vocabulary is refused', () => {
   assert.throws(() => smallTokenizer('words', { eos_token: '<nowhere>' }), {
