@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
 import { ConfigError, ModelLoadError } from '../support/errors.js';
 import { createRandom } from '../support/random.js';
 import { sharedPath } from '../support/shared-data.fixture.js';
@@ -224,6 +225,29 @@ test("llama.cpp's order of query and key rows is undone: both files of one model
     assert.deepEqual(into, reference.read(name), name);
   }
   checkpoint.dispose();
+});
+
+test('a damaged GGUF model opens or is refused, never anything else', async () => {
+  const valid = readFileSync(golden('tiny-llama.gguf'));
+  const place = join(folder, 'mutated.gguf');
+  const headerEnd = 1800; // values after it are weights: any bits are valid
+  const change = fc.record({ at: fc.nat(headerEnd), byte: fc.oneof(fc.nat(255), fc.nat(8)) });
+  await fc.assert(
+    fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 4 }), async (changes) => {
+      const bytes = Buffer.from(valid);
+      for (const { at, byte } of changes) bytes[at] = byte;
+      writeFileSync(place, bytes);
+      try {
+        const checkpoint = await openCheckpoint(place);
+        for (const { name, shape } of checkpoint.parameters)
+          checkpoint.read(name, new Float32Array(sizeOfShape(shape)));
+        checkpoint.dispose();
+      } catch (error) {
+        if (!(error instanceof ModelLoadError)) throw error;
+      }
+    }),
+    { numRuns: 500 },
+  );
 });
 
 test('a config.json alone describes a model to train from scratch', async () => {

@@ -10,7 +10,7 @@ import { fetchFromHub, type HubOptions, parseHubReference } from './files/hub.js
 import { readModelJson, readModelText } from './files/json-file.js';
 import { openSafetensors } from './files/safetensors.js';
 import { openShards } from './files/safetensors-shards.js';
-import type { TensorFile } from './files/tensor-file.js';
+import { isStoredAlike, type TensorFile } from './files/tensor-file.js';
 import { parseHuggingFaceConfig } from './hugging-face-config.js';
 import { parameterSpecs, sizeOfShape } from './parameters.js';
 
@@ -190,11 +190,16 @@ function folderTokenizer(folder: string): TokenizerSource | undefined {
 const HARMLESS =
   /(^|\.)(rotary_emb\.inv_freq|self_attn\.bias|self_attn\.masked_bias|rope_freqs\.weight)$|^rope_freqs\.weight$/;
 const HEAD = 'lm_head.weight';
+const EMBEDDING = 'model.embed_tokens.weight';
 
 /** Compares the tensors with what the configuration needs: missing or misshapen ones are errors, unknown ones warnings. */
 function checkTensors(opened: Opened): { config: TransformerConfig; warnings: string[] } {
   const { weights } = opened;
-  const untied = opened.config.tiedHead && weights.tensors.has(HEAD) && !isSameAsEmbedding(opened);
+  const untied =
+    opened.config.tiedHead &&
+    weights.tensors.has(HEAD) &&
+    weights.tensors.has(EMBEDDING) &&
+    !isStoredAlike(weights, HEAD, EMBEDDING);
   const config = untied ? { ...opened.config, tiedHead: false } : opened.config;
   const warnings = untied
     ? [
@@ -226,15 +231,6 @@ function checkTensors(opened: Opened): { config: TransformerConfig; warnings: st
 function listed(names: readonly string[]): string {
   const shown = names.slice(0, 4).map((name) => (name.length > 80 ? shorten(name) : name));
   return names.length > 4 ? `${shown.join(', ')} and ${names.length - 4} more` : shown.join(', ');
-}
-
-function isSameAsEmbedding({ weights, config }: Opened): boolean {
-  const size = config.vocabSize * config.hiddenSize;
-  const [head, embedding] = [HEAD, 'model.embed_tokens.weight'].map((name) => weights.tensors.get(name));
-  // A misshapen one is reported by the check of shapes.
-  if (!head || !embedding || sizeOfShape(head.shape) !== size || sizeOfShape(embedding.shape) !== size) return true;
-  const [a, b] = [weights.read(HEAD), weights.read('model.embed_tokens.weight')];
-  return Buffer.compare(new Uint8Array(a.buffer), new Uint8Array(b.buffer)) === 0;
 }
 
 function commonDtype(weights: TensorFile): string {

@@ -56,14 +56,22 @@ test("Llama 3.1's rotary scaling is recognised from the divisors of the frequenc
       highFrequencyFactor: 4,
       originalMaxPositions: 8192,
     });
-  assert.deepEqual(ggufToConfig(metadata, fileWith({ 'rope_freqs.weight': Array(32).fill(1) })).ropeScaling, { kind: 'none' });
+  assert.deepEqual(ggufToConfig(metadata, fileWith({ 'rope_freqs.weight': Array(32).fill(1) })).ropeScaling, {
+    kind: 'none',
+  });
   const other = llama3Divisors(8).map((divisor, index) => (index === 16 ? divisor * 1.01 : divisor));
-  assert.throws(() => ggufToConfig(metadata, fileWith({ 'rope_freqs.weight': other })), /another rule than Llama 3.1's/);
+  assert.throws(
+    () => ggufToConfig(metadata, fileWith({ 'rope_freqs.weight': other })),
+    /another rule than Llama 3.1's/,
+  );
 });
 
 test('what would change the result is refused in one sentence that names file and key', () => {
   const cases: [RegExp, object][] = [
-    [/general.architecture "gemma3" is not a family.*Supported: llama, qwen2, qwen3/, { 'general.architecture': 'gemma3' }],
+    [
+      /general.architecture "gemma3" is not a family.*Supported: llama, qwen2, qwen3/,
+      { 'general.architecture': 'gemma3' },
+    ],
     [/llama.expert_count is 8. Mixtures of experts are not supported/, { 'llama.expert_count': 8 }],
     [/rope.scaling.type "yarn" is not supported/, { 'llama.rope.scaling.type': 'yarn' }],
     [/rope.dimension_count 32 differs from the head size 64/, { 'llama.rope.dimension_count': 32 }],
@@ -74,7 +82,8 @@ test('what would change the result is refused in one sentence that names file an
   for (const [message, change] of cases)
     assert.throws(
       () => ggufToConfig({ ...metadata, ...change }, fileWith()),
-      (error) => error instanceof ModelLoadError && message.test(error.message) && error.message.startsWith('model.gguf: '),
+      (error) =>
+        error instanceof ModelLoadError && message.test(error.message) && error.message.startsWith('model.gguf: '),
       String(message),
     );
 });

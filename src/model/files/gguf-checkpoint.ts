@@ -35,7 +35,11 @@ export function openGgufCheckpoint(path: string, specNames: (config: Transformer
       if (family.ggufRotaryPairsAdjacent && isRotated) splitRotaryPairs(values, shape[0], config.headSize);
       return values;
     }
-    return { file, config, weights: { path, tensors, sizeBytes: file.sizeBytes, read, dispose: file.dispose } };
+    return {
+      file,
+      config,
+      weights: { path, tensors, sizeBytes: file.sizeBytes, read, readBytes: file.readBytes, dispose: file.dispose },
+    };
   } catch (error) {
     file.dispose();
     throw error;

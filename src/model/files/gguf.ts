@@ -39,6 +39,7 @@ export function openGguf(path: string): GgufFile {
       tensors,
       sizeBytes: file.sizeBytes,
       read: (name, into) => readTensor(file, name, storedTensor(path, tensors, name), into),
+      readBytes: (name, start, into) => file.readAt(storedTensor(path, tensors, name).offset + start, into),
       dispose: file.dispose,
     };
   } catch (error) {

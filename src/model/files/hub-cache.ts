@@ -47,7 +47,9 @@ export function repositoryCache(cacheFolder: string, repository: string): Reposi
       await rm(path, { force: true }); // a link whose blob is gone
       const blob = blobPath(hash);
       // Some systems allow no links: a copy serves as well.
-      await symlink(relative(dirname(path), blob), path).catch(() => copyFile(blob, path));
+      await symlink(relative(dirname(path), blob), path).catch(async () => {
+        if (!existsSync(path)) await copyFile(blob, path);
+      });
     },
   };
 }

@@ -1,10 +1,13 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, rename, rm, stat } from 'node:fs/promises';
+import { open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ModelLoadError } from '../../support/errors.js';
 import { isDiskFull } from '../../support/files.js';
 import { causeOf, NetworkError, type RetryOptions, request, withRetries } from './hub-request.js';
 import { type HubSettings, withoutToken } from './hub-settings.js';
+
+const LOCK_POLL_MS = 300;
 
 /** A file on the hub: what to fetch and what it must turn out to be. */
 export interface RemoteFile {
@@ -20,7 +23,7 @@ export interface DownloadOptions extends RetryOptions {
   readonly onProgress?: (progress: HubProgress) => void;
 }
 
-export interface HubProgress {
+interface HubProgress {
   readonly file: string;
   readonly doneBytes: number;
   readonly totalBytes: number;
@@ -37,18 +40,69 @@ export async function downloadFile(
   settings: HubSettings,
   options: DownloadOptions,
 ): Promise<void> {
+  const release = await lock(`${target}.lock`, options.signal);
+  try {
+    // Another process may have fetched it while this one waited.
+    if ((await sizeOf(target)) !== file.sizeBytes || file.sizeBytes === 0)
+      await downloadAlone(file, target, settings, options);
+  } finally {
+    await release();
+  }
+}
+
+async function downloadAlone(
+  file: RemoteFile,
+  target: string,
+  settings: HubSettings,
+  options: DownloadOptions,
+): Promise<void> {
   const incomplete = `${target}.incomplete`;
   const hadPart = (await sizeOf(incomplete)) > 0;
   await withRetries((progress) => continueDownload(file, incomplete, settings, { ...options, progress }), options);
-  if (!(await hasHash(incomplete, file))) {
-    await rm(incomplete, { force: true });
-    // The part found may have been of another file or torn: a whole download decides.
-    if (hadPart) return downloadFile(file, target, settings, options);
-    throw new ModelLoadError(
-      `${file.path}: what was downloaded does not have the ${file.hash.kind} hash that the hub announces. It was removed; run the command again.`,
-    );
+  if (await hasHash(incomplete, file)) return rename(incomplete, target);
+  await rm(incomplete, { force: true });
+  // The part found may have been of another file or torn: a whole download decides.
+  if (hadPart) return downloadAlone(file, target, settings, options);
+  throw new ModelLoadError(
+    `${file.path}: what was downloaded does not have the ${file.hash.kind} hash that the hub announces. It was removed; run the command again.`,
+  );
+}
+
+/** Lock files of this process. */
+const held = new Set<string>();
+
+/** Waits until nobody else who is alive holds the lock file, takes it and returns how to give it back. */
+async function lock(path: string, signal: AbortSignal | undefined): Promise<() => Promise<void>> {
+  for (;;) {
+    try {
+      await writeFile(path, String(process.pid), { flag: 'wx' });
+      held.add(path);
+      return async () => {
+        await rm(path, { force: true });
+        held.delete(path);
+      };
+    } catch (error) {
+      const isTaken = error instanceof Error && 'code' in error && error.code === 'EEXIST';
+      if (!isTaken)
+        throw new ModelLoadError(
+          `${path}: cannot be written (${causeOf(error)}). Set HF_HOME to a folder you can write to.`,
+        );
+    }
+    const holder = Number(await readFile(path, 'utf8').catch(() => ''));
+    if (!held.has(path) && !isAlive(holder)) await rm(path, { force: true });
+    else await sleep(LOCK_POLL_MS);
+    if (signal?.aborted) throw new ModelLoadError(`${path}: stopped while another process was downloading.`);
   }
-  await rename(incomplete, target);
+}
+
+function isAlive(processId: number): boolean {
+  if (processId === process.pid || !Number.isInteger(processId) || processId <= 0) return false;
+  try {
+    process.kill(processId, 0); // asks only
+    return true;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
 }
 
 async function continueDownload(

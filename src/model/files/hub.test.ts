@@ -1,10 +1,20 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
 import { ModelLoadError } from '../../support/errors.js';
 import { openCheckpoint } from '../checkpoint.js';
@@ -20,11 +30,21 @@ const COMMIT = 'c0ffee'.padEnd(40, '0');
 const TOKEN = 'secret-token-1234567890';
 
 const config = parseHuggingFaceConfig(
-  { model_type: 'llama', vocab_size: 64, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2 },
+  {
+    model_type: 'llama',
+    vocab_size: 64,
+    hidden_size: 32,
+    intermediate_size: 64,
+    num_hidden_layers: 2,
+    num_attention_heads: 2,
+  },
   'test',
 );
 const source = join(folder, 'source');
-const tensors = parameterSpecs(config).map((spec) => ({ ...spec, values: initialParameter(spec, config, { normal: Math.random }) }));
+const tensors = parameterSpecs(config).map((spec) => ({
+  ...spec,
+  values: initialParameter(spec, config, { normal: Math.random }),
+}));
 await writeCheckpoint(source, { config, tensors, files: { 'tokenizer.json': '{}' } });
 const published: Record<string, Buffer> = Object.fromEntries(
   readdirSync(source).map((name) => [name, readFileSync(join(source, name))]),
@@ -57,9 +77,15 @@ async function startHub(): Promise<Hub> {
     const url = new URL(request.url!, 'http://hub');
     asked.push({ url: url.pathname, range: request.headers.range, authorization: request.headers.authorization });
     if (hub.intercept(request, response)) return;
-    if (url.pathname === '/api/models/org/model/revision/main') sendJson(response, { _id: '1', id: 'org/model', sha: COMMIT });
+    if (url.pathname === '/api/models/org/model/revision/main')
+      sendJson(response, { _id: '1', id: 'org/model', sha: COMMIT });
     else if (url.pathname.startsWith(`/api/models/org/model/tree/${COMMIT}`)) sendJson(response, listing(hub.files));
-    else sendFile(request, response, hub.files[decodeURIComponent(url.pathname.replace(`/org/model/resolve/${COMMIT}/`, ''))]);
+    else
+      sendFile(
+        request,
+        response,
+        hub.files[decodeURIComponent(url.pathname.replace(`/org/model/resolve/${COMMIT}/`, ''))],
+      );
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const cache = mkdtempSync(join(folder, 'cache-'));
@@ -117,35 +143,41 @@ function hubTest(name: string, body: (hub: Hub) => Promise<void>): void {
 }
 
 async function failure(hub: Hub, options: Partial<HubOptions> = {}, name = 'org/model'): Promise<ModelLoadError> {
-  const outcome = await fetchFromHub(parseHubReference(name)!, { ...hub.options, ...options }).catch((error: unknown) => error);
+  const outcome = await fetchFromHub(parseHubReference(name)!, { ...hub.options, ...options }).catch(
+    (error: unknown) => error,
+  );
   assert.ok(outcome instanceof ModelLoadError, `expected a ModelLoadError, got ${String(outcome)}`);
   assert.ok(!outcome.message.includes(TOKEN), 'the token stands in a message');
   return outcome;
 }
 
-hubTest('a model is fetched into the cache of the usual layout, and opens; only needed files are fetched', async (hub) => {
-  hub.files['README.md'] = Buffer.from('no');
-  hub.files['pytorch_model.bin'] = Buffer.from('no');
-  const seen: number[] = [];
-  const checkpoint = await openCheckpoint('org/model', {
-    ...hub.options,
-    onProgress: ({ file, doneBytes, totalBytes }) => file === 'model.safetensors' && seen.push(doneBytes / totalBytes),
-  });
-  assert.equal(checkpoint.revision, COMMIT);
-  assert.equal(checkpoint.config.hiddenSize, 32);
-  assert.deepEqual(checkpoint.tokenizerSource, {
-    kind: 'hugging-face',
-    tokenizerJson: {},
-    generationConfig: JSON.parse(published['generation_config.json'].toString()),
-  });
-  checkpoint.dispose();
-  assert.equal(seen.at(-1), 1);
-  const root = join(hub.cache, 'models--org--model');
-  assert.equal(readFileSync(join(root, 'refs', 'main'), 'utf8'), COMMIT);
-  assert.deepEqual(readdirSync(join(root, 'snapshots', COMMIT)).sort(), Object.keys(published).sort());
-  assert.ok(existsSync(join(root, 'blobs', sha256(published['model.safetensors']))));
-  assert.ok(hub.asked.every(({ authorization }) => authorization === `Bearer ${TOKEN}`));
-});
+hubTest(
+  'a model is fetched into the cache of the usual layout, and opens; only needed files are fetched',
+  async (hub) => {
+    hub.files['README.md'] = Buffer.from('no');
+    hub.files['pytorch_model.bin'] = Buffer.from('no');
+    const seen: number[] = [];
+    const checkpoint = await openCheckpoint('org/model', {
+      ...hub.options,
+      onProgress: ({ file, doneBytes, totalBytes }) =>
+        file === 'model.safetensors' && seen.push(doneBytes / totalBytes),
+    });
+    assert.equal(checkpoint.revision, COMMIT);
+    assert.equal(checkpoint.config.hiddenSize, 32);
+    assert.deepEqual(checkpoint.tokenizerSource, {
+      kind: 'hugging-face',
+      tokenizerJson: {},
+      generationConfig: JSON.parse(published['generation_config.json'].toString()),
+    });
+    checkpoint.dispose();
+    assert.equal(seen.at(-1), 1);
+    const root = join(hub.cache, 'models--org--model');
+    assert.equal(readFileSync(join(root, 'refs', 'main'), 'utf8'), COMMIT);
+    assert.deepEqual(readdirSync(join(root, 'snapshots', COMMIT)).sort(), Object.keys(published).sort());
+    assert.ok(existsSync(join(root, 'blobs', sha256(published['model.safetensors']))));
+    assert.ok(hub.asked.every(({ authorization }) => authorization === `Bearer ${TOKEN}`));
+  },
+);
 
 hubTest('what is cached is not fetched again, and serves offline and without network', async (hub) => {
   const first = await fetchFromHub(reference, hub.options);
@@ -175,7 +207,10 @@ hubTest('an interrupted download continues where it stopped, within a run and in
     return true;
   };
   const error = await failure(hub, { maxAttempts: 1 });
-  assert.match(error.message, /model.safetensors: the download was interrupted after .* Run the command again: it continues/);
+  assert.match(
+    error.message,
+    /model.safetensors: the download was interrupted after .* Run the command again: it continues/,
+  );
   await fetchFromHub(reference, hub.options);
   const ranges = hub.asked.filter(({ url }) => url.endsWith('model.safetensors')).map(({ range }) => range);
   assert.deepEqual(ranges, [undefined, 'bytes=4096-', 'bytes=8192-', 'bytes=12288-']);
@@ -185,7 +220,8 @@ hubTest('a server that ignores ranges sends the whole file and it is right', asy
   const target = join(hub.cache, 'models--org--model', 'blobs', sha256(published['model.safetensors']));
   hub.intercept = (request, response) => {
     if (!isWeights(request)) return false;
-    if (!existsSync(`${target}.incomplete`)) writeFileSync(`${target}.incomplete`, published['model.safetensors'].subarray(0, 100));
+    if (!existsSync(`${target}.incomplete`))
+      writeFileSync(`${target}.incomplete`, published['model.safetensors'].subarray(0, 100));
     response.end(published['model.safetensors']);
     return true;
   };
@@ -218,6 +254,39 @@ hubTest('content that does not have the announced hash or size is refused and re
     return true;
   };
   assert.match((await failure(hub)).message, /sends more than the \d+ bytes it announced/);
+});
+
+hubTest(
+  'two who want the same model at once fetch it once after the other; a lock left by a dead process does not matter',
+  async (hub) => {
+    const blob = join(hub.cache, 'models--org--model', 'blobs', sha256(published['model.safetensors']));
+    const sleeper = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 60_000)']);
+    let isReleased = false;
+    hub.intercept = (request) => {
+      if (isWeights(request)) assert.ok(isReleased, 'downloads although another process does');
+      return false;
+    };
+    mkdirSync(dirname(blob), { recursive: true });
+    writeFileSync(`${blob}.lock`, String(sleeper.pid));
+    const fetched = fetchFromHub(reference, hub.options);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    isReleased = true;
+    sleeper.kill('SIGKILL');
+    await fetched;
+    assert.deepEqual(
+      readdirSync(dirname(blob)).filter((name) => name.includes('.')),
+      [],
+    );
+  },
+);
+
+hubTest('two fetches within one process share the downloads', async (hub) => {
+  const [first, second] = await Promise.all([
+    fetchFromHub(reference, hub.options),
+    fetchFromHub(reference, hub.options),
+  ]);
+  assert.deepEqual(first, second);
+  assert.equal(hub.asked.filter(({ url }) => url.endsWith('model.safetensors')).length, 1);
 });
 
 hubTest('a blob cut short in the cache is fetched again', async (hub) => {
@@ -274,7 +343,10 @@ hubTest('a user who stops the download is told that it continues', async (hub) =
     response.write(published['model.safetensors'].subarray(0, 4096), () => setTimeout(() => controller.abort(), 20));
     return true;
   };
-  assert.match((await failure(hub, { signal: controller.signal })).message, /\(stopped\). Run the command again: it continues/);
+  assert.match(
+    (await failure(hub, { signal: controller.signal })).message,
+    /\(stopped\). Run the command again: it continues/,
+  );
 });
 
 hubTest('names, hashes and sizes from the hub that could lead out of the cache are refused', async (hub) => {
@@ -293,7 +365,11 @@ hubTest('names, hashes and sizes from the hub that could lead out of the cache a
       sendJson(response, [...listing(hub.files), { ...good, path: 'config.json', ...change }]);
       return true;
     };
-    assert.match((await failure(hub)).message, /could lead out of the cache|Is HF_ENDPOINT a model hub/, JSON.stringify(change));
+    assert.match(
+      (await failure(hub)).message,
+      /could lead out of the cache|Is HF_ENDPOINT a model hub/,
+      JSON.stringify(change),
+    );
   }
   hub.intercept = (request, response) => {
     if (!request.url!.includes('/revision/')) return false;
@@ -303,34 +379,88 @@ hubTest('names, hashes and sizes from the hub that could lead out of the cache a
   assert.match((await failure(hub)).message, /Is HF_ENDPOINT a model hub/);
 });
 
+hubTest('a model larger than the free disk is refused before anything is fetched', async (hub) => {
+  hub.intercept = (request, response) => {
+    if (!request.url!.includes('/tree/')) return false;
+    const large = {
+      type: 'file',
+      path: 'model.safetensors',
+      size: 2 ** 52,
+      lfs: { oid: 'a'.repeat(64), size: 2 ** 52 },
+    };
+    sendJson(response, [...listing({ 'config.json': published['config.json'] }), large]);
+    return true;
+  };
+  assert.match(
+    (await failure(hub)).message,
+    /bytes are free, the model needs 4503599627\d+ more. Free space, or set HF_HOME/,
+  );
+  assert.ok(hub.asked.every(({ url }) => url.startsWith('/api/')));
+});
+
 hubTest('a repository without safetensors names its GGUF files, and one of them can be fetched', async (hub) => {
   const gguf = readFileSync(new URL('../../../test/parity/golden/files/tiny-llama.gguf', import.meta.url));
   hub.files = { 'tiny llama.Q4_0.gguf': gguf, 'README.md': Buffer.from('') };
-  assert.match((await failure(hub)).message, /has no config.json. Name one of its GGUF files: org\/model\/tiny llama.Q4_0.gguf/);
-  assert.match((await failure(hub, {}, 'org/model/other.gguf')).message, /org\/model\/other.gguf: there is no such file. Name one/);
+  assert.match(
+    (await failure(hub)).message,
+    /has no config.json. Name one of its GGUF files: org\/model\/tiny llama.Q4_0.gguf/,
+  );
+  assert.match(
+    (await failure(hub, {}, 'org/model/other.gguf')).message,
+    /org\/model\/other.gguf: there is no such file. Name one/,
+  );
   const checkpoint = await openCheckpoint('org/model/tiny llama.Q4_0.gguf', hub.options);
   assert.equal(checkpoint.kind, 'gguf');
   checkpoint.dispose();
 });
 
 test('names of models on the hub are told from paths', () => {
-  assert.deepEqual(parseHubReference('Qwen/Qwen3-0.6B@v1.0'), { repository: 'Qwen/Qwen3-0.6B', revision: 'v1.0', ggufFile: undefined });
-  assert.deepEqual(parseHubReference('a/b/sub/m.gguf@refs/pr/1'), { repository: 'a/b', revision: 'refs/pr/1', ggufFile: 'sub/m.gguf' });
-  for (const path of ['model', './a/b', '../a', '/a/b', 'a/b/c', 'a/..', 'a/b@../x', 'a--b/c', 'a/b@', 'a\\b/c', '', 'a/b/../m.gguf'])
+  assert.deepEqual(parseHubReference('Qwen/Qwen3-0.6B@v1.0'), {
+    repository: 'Qwen/Qwen3-0.6B',
+    revision: 'v1.0',
+    ggufFile: undefined,
+  });
+  assert.deepEqual(parseHubReference('a/b/sub/m.gguf@refs/pr/1'), {
+    repository: 'a/b',
+    revision: 'refs/pr/1',
+    ggufFile: 'sub/m.gguf',
+  });
+  for (const path of [
+    'model',
+    './a/b',
+    '../a',
+    '/a/b',
+    'a/b/c',
+    'a/..',
+    'a/b@../x',
+    'a--b/c',
+    'a/b@',
+    'a\\b/c',
+    '',
+    'a/b/../m.gguf',
+  ])
     assert.equal(parseHubReference(path), undefined, path);
 });
 
 test('the usual variables decide where, who and whether', () => {
   const home = join(folder, 'home');
-  assert.deepEqual(hubSettings({ HF_HOME: home, HF_TOKEN: ' t \n', HF_ENDPOINT: 'https://mirror.example/', HF_HUB_OFFLINE: '1' }), {
-    endpoint: 'https://mirror.example',
-    token: 't',
-    cacheFolder: join(home, 'hub'),
-    isOffline: true,
-  });
+  assert.deepEqual(
+    hubSettings({ HF_HOME: home, HF_TOKEN: ' t \n', HF_ENDPOINT: 'https://mirror.example/', HF_HUB_OFFLINE: '1' }),
+    {
+      endpoint: 'https://mirror.example',
+      token: 't',
+      cacheFolder: join(home, 'hub'),
+      isOffline: true,
+    },
+  );
   assert.equal(hubSettings({ HF_HOME: home, HF_HUB_CACHE: '/elsewhere' }).cacheFolder, '/elsewhere');
   const plain = hubSettings({ XDG_CACHE_HOME: folder });
-  assert.deepEqual(plain, { endpoint: 'https://huggingface.co', token: undefined, cacheFolder: join(folder, 'huggingface', 'hub'), isOffline: false });
+  assert.deepEqual(plain, {
+    endpoint: 'https://huggingface.co',
+    token: undefined,
+    cacheFolder: join(folder, 'huggingface', 'hub'),
+    isOffline: false,
+  });
   writeFileSync(join(folder, 'token'), 'stored\n');
   assert.equal(hubSettings({ HF_HOME: home, HF_TOKEN_PATH: join(folder, 'token') }).token, 'stored');
   assert.throws(() => hubSettings({ HF_ENDPOINT: 'nonsense' }), /HF_ENDPOINT is not a web address/);

@@ -21,6 +21,11 @@ export function openShards(indexPath: string): TensorFile {
   if (names.size > MOST_SHARDS)
     throw new ModelLoadError(`${indexPath}: names ${names.size} shards (limit ${MOST_SHARDS}).`);
   const shards = new Map<string, TensorFile>();
+  function shardWith(name: string): TensorFile {
+    const shard = shards.get(shardOf.get(name) ?? '');
+    if (!shard) throw new ModelLoadError(`${indexPath}: there is no tensor ${name}.`);
+    return shard;
+  }
   function dispose(): void {
     for (const shard of shards.values()) shard.dispose();
   }
@@ -39,11 +44,8 @@ export function openShards(indexPath: string): TensorFile {
       path: indexPath,
       tensors,
       sizeBytes: [...shards.values()].reduce((sum, shard) => sum + shard.sizeBytes, 0),
-      read(name, into) {
-        const shard = shards.get(shardOf.get(name) ?? '');
-        if (!shard) throw new ModelLoadError(`${indexPath}: there is no tensor ${name}.`);
-        return shard.read(name, into);
-      },
+      read: (name, into) => shardWith(name).read(name, into),
+      readBytes: (name, start, into) => shardWith(name).readBytes(name, start, into),
       dispose,
     };
   } catch (error) {

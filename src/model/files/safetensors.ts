@@ -56,6 +56,7 @@ export function openSafetensors(path: string): SafetensorsFile {
       tensors,
       sizeBytes: file.sizeBytes,
       read: (name, into) => readTensor(file, name, storedTensor(path, tensors, name), into),
+      readBytes: (name, start, into) => file.readAt(storedTensor(path, tensors, name).offset + start, into),
       dispose: file.dispose,
     };
   } catch (error) {

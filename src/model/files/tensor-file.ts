@@ -1,5 +1,7 @@
 import { ModelLoadError } from '../../support/errors.js';
 
+const COMPARED_BYTES = 1 << 20;
+
 /** Where a tensor lies in a file. */
 export interface StoredTensor {
   /** Element or block type, in the spelling of the format (F32, BF16, Q4_K). */
@@ -21,6 +23,8 @@ export interface TensorFile {
    * @throws ModelLoadError where the tensor is missing, its type cannot be read or the file ends early
    */
   read(name: string, into?: Float32Array): Float32Array;
+  /** The tensor's bytes as stored, from its byte `start` on, to compare without widening. */
+  readBytes(name: string, start: number, into: Uint8Array): void;
   dispose(): void;
 }
 
@@ -43,6 +47,20 @@ export function checkPlacement(path: string, tensors: ReadonlyMap<string, Stored
     end = tensor.offset + tensor.sizeBytes;
     before = name;
   }
+}
+
+/** True where two tensors of a file are stored alike, byte for byte; read in chunks, so that large ones cost no memory. */
+export function isStoredAlike(file: TensorFile, firstName: string, secondName: string): boolean {
+  const [first, second] = [firstName, secondName].map((name) => storedTensor(file.path, file.tensors, name));
+  if (first.dtype !== second.dtype || first.sizeBytes !== second.sizeBytes) return false;
+  const [a, b] = [Buffer.alloc(COMPARED_BYTES), Buffer.alloc(COMPARED_BYTES)];
+  for (let start = 0; start < first.sizeBytes; start += COMPARED_BYTES) {
+    const length = Math.min(COMPARED_BYTES, first.sizeBytes - start);
+    file.readBytes(firstName, start, a.subarray(0, length));
+    file.readBytes(secondName, start, b.subarray(0, length));
+    if (!a.subarray(0, length).equals(b.subarray(0, length))) return false;
+  }
+  return true;
 }
 
 /** The tensor of that name. */
