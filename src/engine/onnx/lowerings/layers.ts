@@ -1,7 +1,7 @@
 /** The layers of a transformer, their gradients and their tangents as standard nodes. */
-import type { Node } from '../../graph/types.js';
+import type { Node, Shape } from '../../graph/types.js';
 import type { Emitter, Name } from '../emitter.js';
-import { add, gather, mul, neg, product, reshape, scatterAddRows, softmax, sub, sum } from './primitives.js';
+import { add, gather, mul, neg, product, reshape, scatterAddRows, softmax, sub, sum, transpose } from './primitives.js';
 
 const names = (e: Emitter, node: Node): Name[] => node.inputs.map((value) => e.nameOf(value));
 
@@ -92,6 +92,12 @@ export function lowerHeadLoss(e: Emitter, node: Node<'headLoss'>): Name[] {
   return [sum(e, mul(e, nll, weights), [0], false), nll];
 }
 
+/** aᵀ·b [rows, columns]. A tall result is a fifth slower to compute than its transpose is, the transposing included. */
+function tallProduct(e: Emitter, a: Name, b: Name, [rows, columns]: Shape): Name {
+  if (rows <= 4 * columns) return product(e, a, b, { transposeA: true });
+  return transpose(e, product(e, b, a, { transposeA: true }), [1, 0]);
+}
+
 /**
  * dx = weights·(p·w − w[target]); dw = pᵀ·(weights·x), less weights·x added at the targets. The [N, V] gradient of the logits
  * is never built.
@@ -103,6 +109,6 @@ export function lowerHeadLossBackward(e: Emitter, node: Node<'headLossBackward'>
   const column = reshape(e, weights, [shape[0], 1]);
   const weighted = mul(e, x, column);
   const dx = mul(e, sub(e, product(e, p, weight), gather(e, weight, targets)), column);
-  const dense = product(e, p, weighted, { transposeA: true });
+  const dense = tallProduct(e, p, weighted, node.inputs[1].shape);
   return [dx, scatterAddRows(e, dense, { ids: targets, rows: neg(e, weighted), shape })];
 }
