@@ -1,0 +1,64 @@
+/** The decoder against a key/value cache that it extends in place. */
+import type { GraphBuilder } from '../engine/graph/builder.js';
+import type { Value } from '../engine/graph/types.js';
+import type { TransformerConfig } from '../model/config.js';
+import { attentionScale, declareWeights, decoderHidden, type Weights } from '../model/decoder.js';
+import type { LoraConfig } from '../model/lora.js';
+import { cacheNames } from './kv-cache.js';
+
+export interface CachedShape {
+  readonly batch: number;
+  /** New tokens of each row. */
+  readonly time: number;
+  /** Tokens a slot of the cache holds. */
+  readonly capacity: number;
+  /** Several new tokens that start at position 0. */
+  readonly firstChunk: boolean;
+}
+
+/**
+ * Declares parameters, tokens [B·T] int64, positions [B, T] int64, lengths [B] int32 and total [1] int32 (see
+ * `cachedAttention`), cos and sin [S, D/2] and the caches, which become outputs in place. Gives the weights and the final
+ * hidden states [B·T, C].
+ */
+export function cachedLayers(
+  g: GraphBuilder,
+  config: TransformerConfig,
+  { batch, time, capacity, firstChunk }: CachedShape,
+  lora: LoraConfig | undefined,
+): { weights: Weights; hidden: Value } {
+  const { numLayers, numKvHeads, headSize } = config;
+  const weights = declareWeights(g, config, lora);
+  const input = {
+    tokens: g.input('tokens', 'int64', [batch * time]),
+    positions: g.input('positions', 'int64', [batch, time]),
+    cos: g.input('cos', 'float32', [capacity, headSize / 2]),
+    sin: g.input('sin', 'float32', [capacity, headSize / 2]),
+  };
+  const lengths = g.input('lengths', 'int32', [batch]);
+  const total = g.input('total', 'int32', [1]);
+  const cacheShape = [batch, numKvHeads, capacity, headSize];
+  const caches = Array.from({ length: numLayers }, (_, layer) => {
+    const names = cacheNames(layer);
+    return {
+      names,
+      keys: g.input(names.keys, 'float32', cacheShape),
+      values: g.input(names.values, 'float32', cacheShape),
+    };
+  });
+  const params = { scale: attentionScale(config), firstChunk };
+  const hidden = decoderHidden(g, config, weights, {
+    input,
+    options: {
+      lora,
+      attend(layer, { q, k, v }) {
+        const { names, keys, values } = caches[layer];
+        const [o, newKeys, newValues] = g.apply('cachedAttention', [q, k, v, keys, values, lengths, total], params);
+        g.output(`${names.keys}.next`, newKeys, { inPlaceOf: names.keys });
+        g.output(`${names.values}.next`, newValues, { inPlaceOf: names.values });
+        return o;
+      },
+    },
+  });
+  return { weights, hidden };
+}

@@ -1,0 +1,25 @@
+/** One new token a row: the graph. */
+import type { GraphBuilder } from '../engine/graph/builder.js';
+import type { TransformerConfig } from '../model/config.js';
+import { languageHead } from '../model/decoder.js';
+import type { LoraConfig } from '../model/lora.js';
+import { cachedLayers } from './cached-layers.js';
+
+export interface DecodeShape {
+  readonly batch: number;
+  readonly capacity: number;
+}
+
+/**
+ * Inputs: those of `cachedLayers` with T = 1; lengths count the new token. Outputs: the caches in place and logits [B, V] of
+ * what follows it.
+ */
+export function buildDecodeGraph(
+  g: GraphBuilder,
+  config: TransformerConfig,
+  { batch, capacity }: DecodeShape,
+  lora: LoraConfig | undefined,
+): void {
+  const { weights, hidden } = cachedLayers(g, config, { batch, time: 1, capacity, firstChunk: false }, lora);
+  g.output('logits', languageHead(g, config, weights, hidden));
+}

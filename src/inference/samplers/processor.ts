@@ -1,0 +1,56 @@
+/** The pieces that turn a model's logits into the distribution a token is drawn from. */
+import type { GraphBuilder } from '../../engine/graph/builder.js';
+import { fill } from '../../engine/graph/ops.js';
+import type { TensorType, Value } from '../../engine/graph/types.js';
+import type { Tensor, TensorMap } from '../../engine/runtime/types.js';
+import type { Sequence } from '../sequence.js';
+
+export interface StepShape {
+  readonly batch: number;
+  readonly vocabSize: number;
+  /** What `size` returned. */
+  readonly size: number;
+}
+
+/** What a processor's `prepare` sees of a step. */
+export interface SamplingStep {
+  /** In slots 0, 1, …; rows behind them are padding. */
+  readonly sequences: readonly Sequence[];
+  readonly batch: number;
+  /** [B, V], as the model gave them. */
+  readonly logits: Tensor<'float32'>;
+}
+
+/**
+ * A composable piece of the sampling graph. Settings differ from row to row, so they enter as columns ([B, 1] inputs, or wider)
+ * and rows of different settings share one graph; only what changes the graph itself is a static `size`.
+ */
+export interface LogitsProcessor {
+  readonly name: string;
+  /** Whether any of these sequences needs it; the graph leaves it out otherwise, which must change nothing for the others. */
+  isNeeded(sequences: readonly Sequence[]): boolean;
+  /** Static size for these sequences, from few values: each is a graph of its own. */
+  size(sequences: readonly Sequence[], vocabSize: number): number;
+  /** The inputs it adds, by name; a defence declares [B, V] tensors here that other models write. */
+  columns(shape: StepShape): Readonly<Record<string, TensorType>>;
+  /** logits [B, V] → logits [B, V]; `check` [B, 1] is for `retry`, and there if and only if that is. */
+  build(
+    g: GraphBuilder,
+    logits: Value,
+    inputs: { readonly columns: Readonly<Record<string, Value>>; readonly shape: StepShape },
+  ): { readonly logits: Value; readonly check?: Value };
+  /** Writes the settings of a sequence, which stands in row `row`, into the columns. */
+  fill(columns: TensorMap, row: number, sequence: Sequence, shape: StepShape): void;
+  /** Runs before the graph does; may compute into the columns. */
+  prepare?(step: SamplingStep, columns: TensorMap): Promise<void>;
+  /** The larger size to run again with, if `check` shows that this one was too small to be exact. */
+  retry?(check: Float32Array, sequences: readonly Sequence[], shape: StepShape): number | undefined;
+}
+
+/** The logit of a token that must not be drawn: finite, so that no row becomes NaN, and e to it is 0. */
+export const EXCLUDED = -1e38;
+
+export const excluded = (g: GraphBuilder): Value => fill(g, [], EXCLUDED);
+
+/** Type of a column of one number a row. */
+export const column = ({ batch }: StepShape): TensorType => ({ dtype: 'float32', shape: [batch, 1] });

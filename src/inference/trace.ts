@@ -1,0 +1,38 @@
+/** A finished response, as it is written. */
+import type { SamplerSettings } from './samplers/settings.js';
+import type { FinishReason, Sequence } from './sequence.js';
+
+/** One row of a trace file; `tokens`, `text` and `logprobs` are of the response alone. */
+export interface Trace {
+  /** Of the request; its samples share it. */
+  readonly id: string;
+  /** Index among the samples of the request, from 0. */
+  readonly sample: number;
+  readonly promptTokens: readonly number[];
+  /** With the id that ended the response, if one did. */
+  readonly tokens: readonly number[];
+  /** Without special tokens and without the stop string; '' where there is no tokenizer. */
+  readonly text: string;
+  /** `stop`: an end-of-sequence id or a stop string; `length`: the limit or the end of the context. */
+  readonly finish: FinishReason;
+  readonly sampler: SamplerSettings;
+  /** ln p(token | before) under the model's own distribution: no temperature, no truncation. */
+  readonly logprobs: readonly number[];
+  /** Of the request. */
+  readonly seed: number;
+}
+
+export function traceOf(sequence: Sequence, finish: FinishReason): Trace {
+  const { id, sample, promptTokens, tokens, sampler, logprobs, requestSeed } = sequence;
+  return {
+    id,
+    sample,
+    promptTokens,
+    tokens,
+    text: sequence.text?.text ?? '',
+    finish,
+    sampler,
+    logprobs,
+    seed: requestSeed,
+  };
+}
