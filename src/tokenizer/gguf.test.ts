@@ -3,8 +3,9 @@ import { test } from 'node:test';
 import { gguf } from '@huggingface/gguf';
 import fc from 'fast-check';
 import { sharedPath } from '../support/shared-data.fixture.js';
+import { ggufTokenizerFiles } from './gguf.js';
 import { openTokenizer } from './open.js';
-import { readGolden, smallTokenizer, smallTokenizers } from './tokenizer.fixture.js';
+import { readGolden, rustLibrary, smallTokenizer, smallTokenizers } from './tokenizer.fixture.js';
 
 const modelPath = sharedPath('models/SmolLM2-135M-Instruct.Q4_1.gguf');
 test("SmolLM2's vocabulary: ids are llama.cpp's under every name of a pre-tokenizer", {
@@ -191,3 +192,26 @@ for (const [name, [change, message]] of Object.entries(broken)) {
     assert.throws(() => open(metadataOf('smollm', change)), { name: 'ModelLoadError', message });
   });
 }
+
+test('written as a Hugging Face tokenizer it gives the same ids, here and in the Rust library', {
+  skip: modelPath === undefined && 'needs ../shared/models',
+}, async () => {
+  const file = await gguf(modelPath!, { allowLocalFile: true });
+  const metadata: Record<string, unknown> = { ...file.metadata };
+  const original = openTokenizer({ kind: 'gguf', metadata });
+  const files = ggufTokenizerFiles(metadata);
+  const written = openTokenizer({
+    kind: 'hugging-face',
+    tokenizerJson: JSON.parse(files['tokenizer.json']),
+    tokenizerConfig: JSON.parse(files['tokenizer_config.json']),
+  });
+  const rust = rustLibrary()?.Tokenizer.fromString(files['tokenizer.json']);
+  const golden = readGolden<Record<string, [text: string, ids: number[]][]>>('smollm2-gguf.json');
+  for (const [text] of golden.smollm) {
+    const ids = original.encode(text);
+    assert.deepEqual(written.encode(text), ids);
+    if (rust) assert.deepEqual((await rust.encode(text, null, { addSpecialTokens: true })).getIds(), ids);
+  }
+  assert.equal(written.chatTemplate, original.chatTemplate);
+  assert.deepEqual([written.bosTokenId, written.eosTokenIds[0]], [original.bosTokenId, original.eosTokenIds[0]]);
+});

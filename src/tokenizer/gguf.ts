@@ -32,6 +32,62 @@ const END_TOKENS = new Set([
  * tokenizer.json. Throws ModelLoadError for missing or broken keys and for kinds it does not know.
  */
 export function ggufTokenizer(metadata: Metadata): Tokenizer {
+  const { file, before, after, roles } = translate(metadata);
+  return tokenizerOf({ ...readTokenizerFile(file), surround: { before, after } }, roles);
+}
+
+/**
+ * The same tokenizer as the files of a Hugging Face folder, by name, so that a model trained from a GGUF file is a checkpoint
+ * like any other. Throws as `ggufTokenizer` does.
+ */
+export function ggufTokenizerFiles(metadata: Metadata): Record<string, string> {
+  const { file, before, after, roles } = translate(metadata);
+  const textOf = (id: number | undefined) =>
+    id === undefined ? undefined : arrayAt(metadata['tokenizer.ggml.tokens'], 'tokenizer.ggml.tokens')[id];
+  const special = (id: number) => ({ SpecialToken: { id: textOf(id), type_id: 0 } });
+  const surrounding = [...new Set([...before, ...after])];
+  const template = {
+    type: 'TemplateProcessing',
+    single: [...before.map(special), { Sequence: { id: 'A', type_id: 0 } }, ...after.map(special)],
+    pair: [...before.map(special), { Sequence: { id: 'A', type_id: 0 } }, { Sequence: { id: 'B', type_id: 1 } }],
+    special_tokens: Object.fromEntries(
+      surrounding.map((id) => [textOf(id), { id: textOf(id), ids: [id], tokens: [textOf(id)] }]),
+    ),
+  };
+  const tokenizerJson = {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    post_processor: surrounding.length > 0 ? template : null,
+    normalizer: null,
+    ...file,
+    added_tokens: file.added_tokens.map((token) => ({ single_word: false, lstrip: false, rstrip: false, ...token })),
+  };
+  const config = {
+    tokenizer_class: 'PreTrainedTokenizerFast',
+    bos_token: textOf(roles.bosTokenId) ?? null,
+    eos_token: textOf(roles.eosTokenIds[0]) ?? null,
+    pad_token: textOf(roles.padTokenId) ?? null,
+    chat_template: roles.chatTemplate ?? null,
+    clean_up_tokenization_spaces: false,
+  };
+  return {
+    'tokenizer.json': `${JSON.stringify(tokenizerJson)}\n`,
+    'tokenizer_config.json': `${JSON.stringify(config, null, 2)}\n`,
+  };
+}
+
+interface Translation {
+  readonly file: Readonly<Record<string, unknown>> & {
+    readonly added_tokens: readonly { id: number; content: string; special: boolean; normalized: boolean }[];
+  };
+  /** Ids put before and after every text. */
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+  readonly roles: Parameters<typeof tokenizerOf>[1];
+}
+
+function translate(metadata: Metadata): Translation {
   const key = (name: string): unknown => metadata[`tokenizer.ggml.${name}`];
   const tokens = arrayAt(key('tokens'), 'tokenizer.ggml.tokens').map((token, id) =>
     stringAt(token, `tokenizer.ggml.tokens[${id}]`),
@@ -52,23 +108,25 @@ export function ggufTokenizer(metadata: Metadata): Tokenizer {
   const endIds = tokens.flatMap((token, id) => (types[id] === CONTROL && END_TOKENS.has(token) ? [id] : []));
   const before = booleanAt(key('add_bos_token'), 'tokenizer.ggml.add_bos_token', kind.addBos) ? [bosTokenId] : [];
   const after = booleanAt(key('add_eos_token'), 'tokenizer.ggml.add_eos_token', false) ? [eosTokenId] : [];
-  const table = readTokenizerFile({
+  const file = {
     ...kind.file,
     added_tokens: tokens.flatMap((content, id) => {
       const special = types[id] === CONTROL || types[id] === UNKNOWN;
       return special || types[id] === USER_DEFINED ? [{ id, content, special, normalized: false }] : [];
     }),
-  });
+  };
   const chatTemplate = metadata['tokenizer.chat_template'] ?? undefined;
-  return tokenizerOf(
-    { ...table, surround: { before: before.filter(isId), after: after.filter(isId) } },
-    {
+  return {
+    file,
+    before: before.filter(isId),
+    after: after.filter(isId),
+    roles: {
       bosTokenId,
       eosTokenIds: [...new Set([eosTokenId, roleId('eot'), roleId('eom'), ...endIds].filter(isId))],
       padTokenId: roleId('padding'),
       chatTemplate: chatTemplate === undefined ? undefined : stringAt(chatTemplate, 'tokenizer.chat_template'),
     },
-  );
+  };
 }
 
 interface FileParts {
@@ -86,7 +144,7 @@ function byteLevel(metadata: Metadata, vocab: ReadonlyMap<string, number>): File
     file: {
       normalizer: rules.normalizer,
       pre_tokenizer: { type: 'Sequence', pretokenizers: rules.steps },
-      decoder: { type: 'ByteLevel' },
+      decoder: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false },
       model: {
         type: 'BPE',
         vocab: Object.fromEntries(vocab),
