@@ -37,6 +37,11 @@ test('a missing folder, a missing file, a folder and bytes that are not UTF-8 ar
     writeFileAtomic(missing, ''),
     (error) => error instanceof DataError && error.message.includes(missing),
   );
+  const below = join(folder, 'replaced.txt', 'file.txt');
+  await assert.rejects(
+    writeFileAtomic(below, ''),
+    (error) => error instanceof DataError && error.message.includes(below),
+  );
   await assert.rejects(readText(missing), (error) => error instanceof DataError && /no such file/.test(error.message));
   await assert.rejects(readText(folder), (error) => error instanceof DataError && /is a folder/.test(error.message));
   const binary = join(folder, 'binary');

@@ -24,7 +24,8 @@ export async function writeFileAtomic(
     }
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    // Where the parent is no folder, removing fails as opening did: the first failure is the one to tell.
+    await rm(temporary, { force: true }).catch(() => undefined);
     throw fileError(error, 'write', path);
   }
   await syncFolder(dirname(path));

@@ -16,7 +16,8 @@ export async function writeFolderAtomic(path: string, fill: (folder: string) => 
     await fill(temporary);
     await replaceFolder(temporary, target);
   } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
+    // Where the parent is no folder, removing fails as making did: the first failure is the one to tell.
+    await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
     throw fileError(error, 'write', path);
   }
 }
