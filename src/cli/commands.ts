@@ -1,4 +1,25 @@
 import type { CommandRow } from './command.js';
 
 /** The commands, in the order of the help. Each loads its own module only when it is asked for. */
-export const commands: readonly CommandRow[] = [];
+export const commands: readonly CommandRow[] = [
+  {
+    name: 'sample',
+    summary: 'Sample responses to prompts from a model',
+    load: () => import('./sample.js').then(({ sample }) => sample),
+  },
+  {
+    name: 'score',
+    summary: 'Log-probabilities of given tokens',
+    load: () => import('./score.js').then(({ score }) => score),
+  },
+  {
+    name: 'train',
+    summary: 'Train a model, or LoRA adapters, on rows or traces',
+    load: () => import('./train.js').then(({ train }) => train),
+  },
+  {
+    name: 'inspect',
+    summary: 'What a checkpoint is, and the memory it needs',
+    load: () => import('./inspect.js').then(({ inspect }) => inspect),
+  },
+];

@@ -2,7 +2,8 @@
 import { type Compiler, createCompiler } from '../engine/compiler.js';
 import { openRuntime } from '../engine/runtime/open.js';
 import { type Checkpoint, type OpenOptions, openCheckpoint } from '../model/checkpoint.js';
-import { type LanguageModel, loadModel } from '../model/language-model.js';
+import { readAdapter } from '../model/files/adapter.js';
+import { type LanguageModel, loadModel, withLora } from '../model/language-model.js';
 import { openTokenizer } from '../tokenizer/open.js';
 import type { Tokenizer } from '../tokenizer/types.js';
 
@@ -11,6 +12,8 @@ export interface OpenModelOptions extends OpenOptions {
   readonly threads?: number | undefined;
   /** Shared by several models of one process; made, and disposed of with the model, where it is not given. */
   readonly compiler?: Compiler | undefined;
+  /** Folder of a LoRA adapter (PEFT) to run the model with. */
+  readonly adapter?: string | undefined;
 }
 
 export interface OpenedModel {
@@ -31,7 +34,9 @@ export async function openModel(location: string, options: OpenModelOptions = {}
   try {
     const { tokenizerSource } = checkpoint;
     const tokenizer = tokenizerSource === undefined ? undefined : openTokenizer(tokenizerSource);
-    const model = loadModel(compiler, checkpoint);
+    const adapter = options.adapter === undefined ? undefined : readAdapter(options.adapter, checkpoint.config);
+    const base = loadModel(compiler, checkpoint);
+    const model = adapter === undefined ? base : withLora(base, adapter.lora, { adapter: adapter.values });
     return {
       model,
       tokenizer,
@@ -63,4 +68,15 @@ export function compilerFor(options: { threads?: number | undefined; compiler?: 
       compiler.runtime.dispose();
     },
   };
+}
+
+/** The tokenizer of a model, without its weights. */
+export async function openCheckpointTokenizer(
+  location: string,
+  options: OpenOptions = {},
+): Promise<{ checkpoint: Checkpoint; tokenizer: Tokenizer | undefined }> {
+  const checkpoint = await openCheckpoint(location, options);
+  checkpoint.dispose();
+  const { tokenizerSource } = checkpoint;
+  return { checkpoint, tokenizer: tokenizerSource === undefined ? undefined : openTokenizer(tokenizerSource) };
 }
