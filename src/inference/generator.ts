@@ -14,6 +14,8 @@ import { createScheduler } from './scheduler.js';
 import { longestLength, type Sequence } from './sequence.js';
 import { createStepRunner } from './step-runner.js';
 
+export type { GenerateOptions, GenerationStats, TokenEvent } from './generation-loop.js';
+
 export interface GeneratorOptions {
   /** Without one, traces have no text and stop strings are refused. */
   readonly tokenizer?: Tokenizer | undefined;

@@ -1,9 +1,11 @@
-/** Log-probabilities of given tokens: the graph. */
+/** Log-probabilities of given tokens: the graphs. */
 import type { GraphBuilder } from '../engine/graph/builder.js';
-import { attention, gatherElements, logSoftmax, reshape, topK } from '../engine/graph/ops.js';
+import { attention } from '../engine/graph/ops.js';
 import type { TransformerConfig } from '../model/config.js';
-import { attentionScale, declareWeights, decoderHidden, languageHead } from '../model/decoder.js';
+import { attentionScale, declareWeights, decoderHidden } from '../model/decoder.js';
 import type { LoraConfig } from '../model/lora.js';
+import { type CachedShape, cachedLayers } from './cached-layers.js';
+import { scoreHead } from './score-head.js';
 
 export interface ScoreShape {
   readonly batch: number;
@@ -19,27 +21,30 @@ export interface ScoreShape {
 export function buildScoreGraph(
   g: GraphBuilder,
   config: TransformerConfig,
-  { batch, time, topK: k }: ScoreShape,
+  { batch, time, topK }: ScoreShape,
   lora?: LoraConfig,
 ): void {
-  const numTokens = batch * time;
   const weights = declareWeights(g, config, lora);
   const input = {
-    tokens: g.input('tokens', 'int64', [numTokens]),
+    tokens: g.input('tokens', 'int64', [batch * time]),
     positions: g.input('positions', 'int64', [batch, time]),
     cos: g.input('cos', 'float32', [time, config.headSize / 2]),
     sin: g.input('sin', 'float32', [time, config.headSize / 2]),
   };
-  const targets = g.input('targets', 'int64', [numTokens]);
   const scale = attentionScale(config);
   const hidden = decoderHidden(g, config, weights, {
     input,
-    options: { lora, attend: (_, { q, k: keys, v }) => attention(g, q, keys, v, scale) },
+    options: { lora, attend: (_, { q, k, v }) => attention(g, q, k, v, scale) },
   });
-  const logprobs = logSoftmax(g, languageHead(g, config, weights, hidden)); // [B·T, V]
-  g.output('logprobs', reshape(g, gatherElements(g, logprobs, reshape(g, targets, [numTokens, 1])), [numTokens]));
-  if (k === 0) return;
-  const top = topK(g, logprobs, k);
-  g.output('topLogprobs', top.values);
-  g.output('topIds', top.ids);
+  scoreHead(g, config, { weights, hidden }, topK);
+}
+
+/** The same of one chunk of one row against a cache: inputs of `cachedLayers` and targets [T]; the caches change in place. */
+export function buildChunkScoreGraph(
+  g: GraphBuilder,
+  config: TransformerConfig,
+  { topK, ...shape }: CachedShape & { readonly topK: number },
+  lora?: LoraConfig,
+): void {
+  scoreHead(g, config, cachedLayers(g, config, shape, lora), topK);
 }
