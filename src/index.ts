@@ -1,3 +1,23 @@
+/**
+ * What the commands do, as functions.
+ *
+ * ```ts
+ * const opened = await openModel('HuggingFaceTB/SmolLM2-135M-Instruct');
+ * await sampleRows(opened, { input: 'prompts.jsonl', output: 'traces.jsonl', sampler: { temperature: 0.7 } });
+ * opened.dispose();
+ * ```
+ *
+ * Parts to build other programs from: `azeotrope/engine`, `azeotrope/inference`, `azeotrope/training`.
+ */
+export { type DemoOptions, type DemoResult, type Examination, runDemo } from './jobs/demo.js';
+export { type Inspection, inspectModel } from './jobs/inspect.js';
+export { type OpenedModel, type OpenModelOptions, openModel } from './jobs/open-model.js';
+export { type ReadRowsOptions, readRows } from './jobs/read-rows.js';
+export { type SampleRowsOptions, type SampleSettings, samplePrompt, sampleRows } from './jobs/sample-rows.js';
+export { responseLoss, type ScoreRowsOptions, type ScoreSummary, scoreRows } from './jobs/score-rows.js';
+export { type TrainRowsOptions, type TrainRowsResult, trainRows } from './jobs/train-rows.js';
+export type { ParameterSpec, RopeScaling, TransformerConfig } from './model/config.js';
+export type { LanguageModel } from './model/language-model.js';
 export {
   AzeotropeError,
   BackendError,
@@ -7,3 +27,7 @@ export {
   ModelLoadError,
   ShapeError,
 } from './support/errors.js';
+export { renderChat } from './tokenizer/chat.js';
+export { openTokenizer } from './tokenizer/open.js';
+export { type EncodedRow, encodeRow } from './tokenizer/rows.js';
+export type { ChatMessage, Tokenizer, TokenizerSource } from './tokenizer/types.js';

@@ -3,6 +3,11 @@ import type { CommandRow } from './command.js';
 /** The commands, in the order of the help. Each loads its own module only when it is asked for. */
 export const commands: readonly CommandRow[] = [
   {
+    name: 'demo',
+    summary: 'See a small transformer trained from nothing, then asked',
+    load: () => import('./demo.js').then(({ demo }) => demo),
+  },
+  {
     name: 'sample',
     summary: 'Sample responses to prompts from a model',
     load: () => import('./sample.js').then(({ sample }) => sample),

@@ -15,13 +15,10 @@ export const train = defineCommand({
     'config.json (--init). The same command continues a stopped run.',
   options: commandOptions({
     model: modelOption.optional(),
-    init: z
-      .string()
-      .optional()
-      .meta({
-        description: 'config.json of a model to train from scratch; --model then gives the tokenizer',
-        placeholder: 'file',
-      }),
+    init: z.string().optional().meta({
+      description: 'config.json of a model to train from scratch; --model then gives the tokenizer',
+      placeholder: 'file',
+    }),
     traces: z.string().meta({ description: 'Rows or traces to learn from (.jsonl)', placeholder: 'file' }),
     validation: z
       .string()

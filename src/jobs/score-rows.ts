@@ -41,34 +41,30 @@ export async function scoreRows({ model, tokenizer }: OpenedModel, options: Scor
   const { topK = 0, signal } = options;
   const rows = await readRows(options.input, { ...options, tokenizer, vocabSize: model.config.vocabSize });
   const scorer = createScorer(model);
+  for (const row of rows) scorer.check({ ...row, id: String(row.id) });
+  const numDone = await countScored(options.output, rows, topK);
+  options.onStart?.({ numRows: rows.length, numDone });
+  if (numDone > 0) options.log?.(`${options.output} holds ${numDone} of ${rows.length} rows already.`);
+  const appender = await openJsonlAppender(options.output);
+  const sum = { numTokens: 0, nats: 0 };
   try {
-    for (const row of rows) scorer.check({ ...row, id: String(row.id) });
-    const numDone = await countScored(options.output, rows, topK);
-    options.onStart?.({ numRows: rows.length, numDone });
-    if (numDone > 0) options.log?.(`${options.output} holds ${numDone} of ${rows.length} rows already.`);
-    const appender = await openJsonlAppender(options.output);
-    const sum = { numTokens: 0, nats: 0 };
-    try {
-      for (let start = numDone; start < rows.length; start += WINDOW_ROWS) {
-        const window = rows.slice(start, start + WINDOW_ROWS);
-        const scored = await scorer.score(
-          window.map((row) => ({ id: String(row.id), tokens: row.tokens })),
-          { topK, ...(signal && { signal }) },
-        );
-        scored.forEach((score, index) => {
-          appender.append({ ...score, id: window[index].id });
-          addResponse(sum, window[index], score.logprobs);
-        });
-        options.onRows?.(window.length);
-      }
-    } finally {
-      appender.close();
+    for (let start = numDone; start < rows.length; start += WINDOW_ROWS) {
+      const window = rows.slice(start, start + WINDOW_ROWS);
+      const scored = await scorer.score(
+        window.map((row) => ({ id: String(row.id), tokens: row.tokens })),
+        { topK, ...(signal && { signal }) },
+      );
+      scored.forEach((score, index) => {
+        appender.append({ ...score, id: window[index].id });
+        addResponse(sum, window[index], score.logprobs);
+      });
+      options.onRows?.(window.length);
     }
-    const lossNats = sum.numTokens === 0 ? null : sum.nats / sum.numTokens;
-    return { output: options.output, numRows: rows.length, numResponseTokens: sum.numTokens, lossNats };
   } finally {
-    scorer.dispose();
+    appender.close();
   }
+  const lossNats = sum.numTokens === 0 ? null : sum.nats / sum.numTokens;
+  return { output: options.output, numRows: rows.length, numResponseTokens: sum.numTokens, lossNats };
 }
 
 /** Mean −ln p of response tokens. Errors: DataError where the rows hold none. */
@@ -76,16 +72,11 @@ export async function responseLoss(
   model: LanguageModel,
   rows: readonly EncodedRow[],
 ): Promise<{ numTokens: number; lossNats: number }> {
-  const scorer = createScorer(model);
-  try {
-    const scored = await scorer.score(rows.map((row) => ({ id: String(row.id), tokens: row.tokens })));
-    const sum = { numTokens: 0, nats: 0 };
-    scored.forEach((score, index) => addResponse(sum, rows[index], score.logprobs));
-    if (sum.numTokens === 0) throw new DataError('None of the rows has a response token to measure a loss on.');
-    return { numTokens: sum.numTokens, lossNats: sum.nats / sum.numTokens };
-  } finally {
-    scorer.dispose();
-  }
+  const scored = await createScorer(model).score(rows.map((row) => ({ id: String(row.id), tokens: row.tokens })));
+  const sum = { numTokens: 0, nats: 0 };
+  for (const [index, { logprobs }] of scored.entries()) addResponse(sum, rows[index], logprobs);
+  if (sum.numTokens === 0) throw new DataError('None of the rows has a response token to measure a loss on.');
+  return { numTokens: sum.numTokens, lossNats: sum.nats / sum.numTokens };
 }
 
 function addResponse(
