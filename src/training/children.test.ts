@@ -70,11 +70,13 @@ test('one and two threads agree in 50 repetitions where few tokens repeat often'
   two.dispose();
 });
 
-test('computing activations twice lowers the peak of memory', () => {
+test('computing activations twice lowers the peak of memory, and the estimate knows both', () => {
   const [kept] = run('memory', 'false');
   const [twice] = run('memory', 'true');
   assert.equal(twice.lossNats, kept.lossNats);
   const saved = kept.peakBytes - twice.peakBytes;
   // Eight layers' activations of 1,024 tokens are about 100 MB; all but one layer's and the residual stream go.
   assert.ok(saved > 40e6, `saved ${saved} of ${kept.peakBytes} bytes`);
+  for (const { peakBytes, estimatedBytes } of [kept, twice])
+    assert.ok(Math.abs(estimatedBytes / peakBytes - 1) < 1 / 3, `estimated ${estimatedBytes}, needed ${peakBytes}`);
 });

@@ -1,4 +1,5 @@
 /** What a run is, and how it fits into memory. */
+import { createHash } from 'node:crypto';
 import type { LanguageModel } from '../model/language-model.js';
 import { sha256, sha256OfJson } from '../support/hash.js';
 import { type TrainingExample, timeBucket } from './batches.js';
@@ -22,9 +23,18 @@ export function identifyRun(
   const settings = Object.entries(config).filter(([key]) => !FREE_SETTINGS.includes(key));
   return {
     config: Object.fromEntries(settings),
-    dataHash: sha256OfJson(examples.map(({ id, tokens, responseStart }) => [id, responseStart, ...tokens])),
+    dataHash: hashExamples(examples),
     modelHash: identifyModel(model),
   };
+}
+
+function hashExamples(examples: readonly TrainingExample[]): string {
+  const hash = createHash('sha256');
+  for (const { id, tokens, responseStart } of examples) {
+    hash.update(JSON.stringify([id, responseStart, tokens.length]));
+    hash.update(Int32Array.from(tokens));
+  }
+  return hash.digest('hex');
 }
 
 /** SHA-256 over the architecture and values spread over every tensor: reading all of a large model would take seconds. */
