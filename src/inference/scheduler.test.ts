@@ -33,7 +33,11 @@ function createDevice(options: SchedulerOptions) {
   const cache: number[][] = [];
   let numPrefilled = 0;
   const perform = (action: Action, slots: readonly Sequence[]): void => {
-    slots.forEach((resident, slot) => assert.equal(resident.slot, slot, 'slots are compact, each with one sequence'));
+    assert.deepEqual(
+      slots.map(({ slot }) => slot),
+      slots.map((_, index) => index),
+      'compact, one sequence a slot',
+    );
     assert.ok(slots.length <= options.maxBatch);
     if (action.kind === 'copy') {
       assert.ok(action.count <= cache[action.from].length);
