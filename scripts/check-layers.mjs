@@ -12,7 +12,8 @@ const ROOMS = {
   model: ['engine', 'tokenizer', 'support'],
   inference: ['model', 'engine', 'tokenizer', 'support'],
   training: ['inference', 'model', 'engine', 'tokenizer', 'support'],
-  cli: ['training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
+  jobs: ['training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
+  cli: ['jobs', 'training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
 };
 
 // The same inside engine/: what each folder may import of its neighbours; `types` means by `import type` only.

@@ -4,7 +4,7 @@ import { sizeOf } from './graph/shape-rules.js';
 import type { Shape } from './graph/types.js';
 import { type Array64, array64, reference } from './reference.fixture.js';
 
-export interface CaseInput {
+interface CaseInput {
   readonly dtype: 'float32' | 'int64' | 'int32' | 'bool';
   readonly value: Array64;
 }

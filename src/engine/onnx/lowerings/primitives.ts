@@ -13,8 +13,7 @@ export const gather = (e: Emitter, table: Name, ids: Name): Name =>
 export const cast = (e: Emitter, a: Name, elementType: number): Name =>
   e.node('Cast', [a], { to: { int: elementType } })[0];
 
-/** ONNX element types that lowerings cast to. */
-export const FLOAT32 = 1;
+/** ONNX element type of token positions. */
 export const INT64 = 7;
 
 export function reshape(e: Emitter, a: Name, shape: Shape): Name {
