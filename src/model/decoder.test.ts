@@ -85,7 +85,7 @@ describe('scalar head', () => {
     const expected = [2, 4].map((row) =>
       Array.from({ length: 6 }, (_, c) => result.hidden.data[row * 6 + c] * (c - 2)).reduce((a, b) => a + b, 0),
     );
-    expected.forEach((value, row) => assert.ok(Math.abs(result.scores.data[row] - value) < 1e-12));
+    for (const [row, value] of expected.entries()) assert.ok(Math.abs(result.scores.data[row] - value) < 1e-12);
     assert.deepEqual([...evaluate(graph, inputs(0)).scores.data], [...result.scores.data]);
   });
 
