@@ -20,8 +20,8 @@ export const sample = defineCommand({
     maxTokens: z
       .int()
       .min(1)
-      .optional()
-      .meta({ description: 'Longest response', unit: 'tokens', whenAbsent: 'what the context leaves' }),
+      .default(256)
+      .meta({ description: 'Longest response; the context may leave less', unit: 'tokens' }),
     ...samplerOptions,
     stop: z.array(z.string()).default([]).meta({ description: 'Text that ends a response', placeholder: 'text' }),
     chat: chatOption,

@@ -1,21 +1,22 @@
 /** Prompts to traces: a file in, a file out, written row by row and continued where it stopped. */
-import { existsSync } from 'node:fs';
 import type { GenerationStats } from '../inference/generation-loop.js';
-import { createGenerator, type GeneratorOptions } from '../inference/generator.js';
+import { createGenerator } from '../inference/generator.js';
 import { type SamplerSettings, samplerSchema } from '../inference/samplers/settings.js';
 import type { Trace } from '../inference/trace.js';
+import type { LanguageModel } from '../model/language-model.js';
 import { ConfigError } from '../support/errors.js';
 import { canonicalJson } from '../support/hash.js';
-import { openJsonlAppender, readJsonl } from '../support/jsonl.js';
+import { openJsonlAppender } from '../support/jsonl.js';
 import type { EncodedRow } from '../tokenizer/rows.js';
 import type { OpenedModel } from './open-model.js';
 import { readRows } from './read-rows.js';
+import { checkSameModel, readWritten } from './written-rows.js';
 
 export interface SampleSettings {
   readonly sampler?: Partial<SamplerSettings>;
   /** Responses a prompt; default 1. */
   readonly samples?: number;
-  /** Most tokens of a response; default: what the context leaves. */
+  /** Most tokens of a response; default 256. The context may leave fewer. */
   readonly maxTokens?: number | undefined;
   /** Text that ends a response. */
   readonly stop?: readonly string[];
@@ -37,6 +38,8 @@ export interface SampleRowsOptions extends SampleSettings {
   readonly log?: (message: string) => void;
 }
 
+const DEFAULT_MAX_TOKENS = 256;
+
 /** Prompt of a row: everything before its response; of bare ids without responseStart, all of them. */
 function promptOf({ tokens, responseStart }: EncodedRow): number[] {
   return responseStart === 0 ? tokens : tokens.slice(0, responseStart);
@@ -44,28 +47,24 @@ function promptOf({ tokens, responseStart }: EncodedRow): number[] {
 
 /**
  * Samples every prompt of a file. Traces are appended as they finish, in that order; run again with the same settings it does
- * what is missing. Errors: DataError for wrong rows, before any work; ConfigError where the output holds traces of other settings.
+ * what is missing. Errors: DataError for wrong rows, before any work; ConfigError where the output holds traces of other settings,
+ * rows or another model.
  */
 export async function sampleRows(opened: OpenedModel, options: SampleRowsOptions): Promise<GenerationStats> {
   const { model, tokenizer } = opened;
-  const { samples = 1, seed = 0, maxTokens, stop, log } = options;
+  const { samples = 1, seed = 0, maxTokens = DEFAULT_MAX_TOKENS, stop, log } = options;
   const sampler = samplerSchema.parse(options.sampler ?? {});
   const rows = await readRows(options.input, { ...options, tokenizer, vocabSize: model.config.vocabSize });
-  const requests = rows.map((row) => ({
-    id: String(row.id),
-    promptTokens: promptOf(row),
-    samples,
-    maxTokens,
-    sampler,
-    seed,
-    stop,
-  }));
+  const requests = rows.map((row) => {
+    const promptTokens = promptOf(row);
+    const limit = Math.min(maxTokens, model.config.maxPositions - promptTokens.length);
+    return { id: String(row.id), promptTokens, samples, maxTokens: limit, sampler, seed, stop };
+  });
   const idOf = new Map(rows.map(({ id }) => [String(id), id]));
-  const generatorOptions: GeneratorOptions = { tokenizer, maxBatch: options.maxBatch };
-  const generator = createGenerator(model, generatorOptions);
+  const generator = createGenerator(model, { tokenizer, maxBatch: options.maxBatch });
   try {
     for (const request of requests) generator.check(request);
-    const done = await tracesDone(options.output, { sampler, seed });
+    const done = await tracesDone(model, requests, options.output);
     const isDone = (id: string, sample: number) => done.has(`${id}\0${sample}`);
     const missing = requests.filter(({ id }) =>
       Array.from({ length: samples }, (_, k) => k).some((k) => !isDone(id, k)),
@@ -78,7 +77,9 @@ export async function sampleRows(opened: OpenedModel, options: SampleRowsOptions
     );
     options.onStart?.({ numTraces, numDone });
     if (numDone > 0) log?.(`${options.output} holds ${numDone} of ${numTraces} traces already.`);
-    const appender = await openJsonlAppender(options.output);
+    const onTornLine = ({ line }: { line: number }) =>
+      log?.(`${options.output}:${line}: the last line was cut off; its trace is sampled again.`);
+    const appender = await openJsonlAppender(options.output, { onTornLine });
     try {
       return await generator.generate(missing, {
         signal: options.signal,
@@ -102,20 +103,47 @@ function rowOf({ sample, ...trace }: Trace, samples: number): Omit<Trace, 'sampl
   return samples === 1 ? trace : ({ id, sample, ...rest } as Omit<Trace, 'sample'>);
 }
 
-async function tracesDone(path: string, settings: { sampler: SamplerSettings; seed: number }): Promise<Set<string>> {
+type Wanted = {
+  readonly id: string;
+  readonly promptTokens: readonly number[];
+  readonly maxTokens: number;
+  readonly sampler: SamplerSettings;
+  readonly seed: number;
+};
+
+/** The traces that an output holds already, as `id\0sample`. Errors: ConfigError for one that this run would not have written. */
+async function tracesDone(model: LanguageModel, wanted: readonly Wanted[], path: string): Promise<Set<string>> {
   const done = new Set<string>();
-  if (!existsSync(path)) return done;
-  for await (const { row, line } of readJsonl(path, { onTornLine: () => {} })) {
-    const { id, sample = 0, sampler, seed } = row as Partial<Trace>;
-    if (canonicalJson(sampler ?? null) !== canonicalJson(settings.sampler) || seed !== settings.seed) {
+  const requestOf = new Map(wanted.map((request) => [request.id, request]));
+  for await (const { row, line } of readWritten(path)) {
+    const trace = (row ?? {}) as Partial<Trace>;
+    const { id, sample = 0, promptTokens = [], tokens = [], logprobs = [] } = trace;
+    const request = requestOf.get(String(id));
+    const problem =
+      request === undefined ? `its id ${JSON.stringify(id)} is not in the input` : difference(trace, request);
+    if (problem !== undefined) {
       throw new ConfigError(
-        `${path}:${line}: this file holds traces of other settings (sampler ${JSON.stringify(sampler)}, seed ${seed}; ` +
-          `now ${JSON.stringify(settings.sampler)}, seed ${settings.seed}). Name another output, or remove the file.`,
+        `${path}:${line}: this file holds traces of another run: ${problem}. Name another output, or remove the file.`,
       );
+    }
+    if (done.size === 0) {
+      await checkSameModel(model, { tokens: [...promptTokens, ...tokens], logprobs, where: `${path}:${line}` });
     }
     done.add(`${id}\0${sample}`);
   }
   return done;
+}
+
+/** How a trace shows that it was not made for this request, if it does. */
+function difference(trace: Partial<Trace>, { promptTokens, maxTokens, sampler, seed }: Wanted): string | undefined {
+  if (canonicalJson(trace.sampler ?? null) !== canonicalJson(sampler)) {
+    return `its sampler is ${JSON.stringify(trace.sampler)}, now ${JSON.stringify(sampler)}`;
+  }
+  if (trace.seed !== seed) return `its seed is ${trace.seed}, now ${seed}`;
+  if (JSON.stringify(trace.promptTokens) !== JSON.stringify(promptTokens)) return 'its prompt is another one';
+  const numTokens = trace.tokens?.length ?? 0;
+  const isOtherLimit = numTokens > maxTokens || (trace.finish === 'length' && numTokens < maxTokens);
+  return isOtherLimit ? `its longest response is of ${numTokens} tokens, now ${maxTokens} are asked for` : undefined;
 }
 
 /** One prompt, its response told as it is generated. Gives the trace. */

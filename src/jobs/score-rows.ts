@@ -1,12 +1,12 @@
 /** Rows to log-probabilities: a file in, a file out in the same order, continued where it stopped. */
-import { existsSync } from 'node:fs';
-import { createScorer } from '../inference/score.js';
+import { createScorer, type ScoredRow } from '../inference/score.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { ConfigError, DataError } from '../support/errors.js';
-import { openJsonlAppender, readJsonl } from '../support/jsonl.js';
+import { openJsonlAppender } from '../support/jsonl.js';
 import type { EncodedRow } from '../tokenizer/rows.js';
 import type { OpenedModel } from './open-model.js';
 import { readRows } from './read-rows.js';
+import { checkSameModel, readWritten } from './written-rows.js';
 
 export interface ScoreRowsOptions {
   /** Rows or traces (.jsonl). */
@@ -30,26 +30,32 @@ export interface ScoreSummary {
   readonly lossNats: number | null;
 }
 
-/** Rows scored together, similar lengths in one batch; the output is written after each such window. */
-const WINDOW_ROWS = 256;
+/** Tokens scored together, similar lengths in one batch; the output is written after each such window. */
+const WINDOW_TOKENS = 8192;
 
 /**
  * Scores every row of a file. Errors: DataError for wrong rows, before any work; ConfigError where the output holds scores of
- * other rows or of another `topK`.
+ * other rows, of another `topK` or of another model.
  */
 export async function scoreRows({ model, tokenizer }: OpenedModel, options: ScoreRowsOptions): Promise<ScoreSummary> {
   const { topK = 0, signal } = options;
-  const rows = await readRows(options.input, { ...options, tokenizer, vocabSize: model.config.vocabSize });
+  const rows = await readRows(options.input, {
+    ...options,
+    tokenizer,
+    vocabSize: model.config.vocabSize,
+    repeatedIds: 'samples',
+  });
   const scorer = createScorer(model);
   for (const row of rows) scorer.check({ ...row, id: String(row.id) });
-  const numDone = await countScored(options.output, rows, topK);
+  const numDone = await countScored(model, rows, { path: options.output, topK });
   options.onStart?.({ numRows: rows.length, numDone });
   if (numDone > 0) options.log?.(`${options.output} holds ${numDone} of ${rows.length} rows already.`);
-  const appender = await openJsonlAppender(options.output);
+  const onTornLine = ({ line }: { line: number }) =>
+    options.log?.(`${options.output}:${line}: the last line was cut off; its row is scored again.`);
+  const appender = await openJsonlAppender(options.output, { onTornLine });
   const sum = { numTokens: 0, nats: 0 };
   try {
-    for (let start = numDone; start < rows.length; start += WINDOW_ROWS) {
-      const window = rows.slice(start, start + WINDOW_ROWS);
+    for (const window of windowsOf(rows.slice(numDone))) {
       const scored = await scorer.score(
         window.map((row) => ({ id: String(row.id), tokens: row.tokens })),
         { topK, ...(signal && { signal }) },
@@ -67,12 +73,31 @@ export async function scoreRows({ model, tokenizer }: OpenedModel, options: Scor
   return { output: options.output, numRows: rows.length, numResponseTokens: sum.numTokens, lossNats };
 }
 
-/** Mean −ln p of response tokens. Errors: DataError where the rows hold none. */
+/** Consecutive rows of about `WINDOW_TOKENS` tokens. */
+function windowsOf(rows: readonly EncodedRow[]): EncodedRow[][] {
+  const windows: EncodedRow[][] = [];
+  let numTokens = WINDOW_TOKENS;
+  for (const row of rows) {
+    if (numTokens + row.tokens.length > WINDOW_TOKENS) {
+      windows.push([]);
+      numTokens = 0;
+    }
+    windows.at(-1)!.push(row);
+    numTokens += row.tokens.length;
+  }
+  return windows;
+}
+
+/** Mean −ln p of response tokens. Errors: DataError where the rows hold none; the signal's reason where it is aborted. */
 export async function responseLoss(
   model: LanguageModel,
   rows: readonly EncodedRow[],
+  signal?: AbortSignal,
 ): Promise<{ numTokens: number; lossNats: number }> {
-  const scored = await createScorer(model).score(rows.map((row) => ({ id: String(row.id), tokens: row.tokens })));
+  const scored = await createScorer(model).score(
+    rows.map((row) => ({ id: String(row.id), tokens: row.tokens })),
+    { signal },
+  );
   const sum = { numTokens: 0, nats: 0 };
   for (const [index, { logprobs }] of scored.entries()) addResponse(sum, rows[index], logprobs);
   if (sum.numTokens === 0) throw new DataError('None of the rows has a response token to measure a loss on.');
@@ -91,19 +116,27 @@ function addResponse(
 }
 
 /** Rows at the head of the output that are the first rows of the input, scored in the same way. */
-async function countScored(path: string, rows: readonly EncodedRow[], topK: number): Promise<number> {
-  if (!existsSync(path)) return 0;
+async function countScored(
+  model: LanguageModel,
+  rows: readonly EncodedRow[],
+  { path, topK }: { path: string; topK: number },
+): Promise<number> {
   let count = 0;
-  for await (const { row, line } of readJsonl(path, { onTornLine: () => {} })) {
-    const { id, tokens, top } = row as { id?: unknown; tokens?: number[]; top?: unknown[] };
+  let isChecked = false;
+  for await (const { row, line } of readWritten(path)) {
+    const { id, tokens, top, logprobs } = (row ?? {}) as Partial<ScoredRow>;
     const expected = rows[count];
     const isSame =
       expected !== undefined && id === expected.id && JSON.stringify(tokens) === JSON.stringify(expected.tokens);
-    const storedK = Array.isArray(top) ? ((top[1] as unknown[] | undefined)?.length ?? topK) : 0;
+    const storedK = Array.isArray(top) ? (top[1]?.length ?? topK) : 0;
     if (!isSame || storedK !== topK) {
       throw new ConfigError(
         `${path}:${line}: this file holds scores of other rows${isSame ? ` (top-k ${storedK}, now ${topK})` : ''}. Name another output, or remove the file.`,
       );
+    }
+    if (!isChecked && expected.tokens.length > 1 && logprobs?.length === expected.tokens.length) {
+      await checkSameModel(model, { tokens: expected.tokens, logprobs, where: `${path}:${line}` });
+      isChecked = true;
     }
     count++;
   }
