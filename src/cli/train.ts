@@ -73,7 +73,7 @@ export const train = defineCommand({
       },
     });
     progress?.stop();
-    context.signal.throwIfAborted();
+    if (!result.isComplete) context.signal.throwIfAborted();
     if (result.validation !== null) {
       const { lossNatsBefore, lossNatsAfter } = result.validation;
       context.log(`Held-out loss: ${lossNatsBefore.toFixed(4)} nats before, ${lossNatsAfter.toFixed(4)} after.`);

@@ -1,14 +1,12 @@
 /** Rows to a trained model: checkpoints on the way, the finished model in the folder at the end. */
-import { existsSync, readdirSync } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import type { Compiler } from '../engine/compiler.js';
 import type { Checkpoint } from '../model/checkpoint.js';
 import { readConfig } from '../model/checkpoint.js';
 import { createModel, type LanguageModel, mergeLora } from '../model/language-model.js';
 import { ConfigError, DataError } from '../support/errors.js';
-import { writeFileAtomic } from '../support/files.js';
-import { sha256OfJson } from '../support/hash.js';
+import { fileError } from '../support/files.js';
+import { sha256, sha256OfJson } from '../support/hash.js';
 import { createRandom, deriveSeed } from '../support/random.js';
 import { ggufTokenizerFiles } from '../tokenizer/gguf.js';
 import type { EncodedRow } from '../tokenizer/rows.js';
@@ -19,6 +17,7 @@ import { saveTrainedModel } from '../training/save.js';
 import { type StepReport, trainModel } from '../training/train.js';
 import { compilerFor, type OpenModelOptions, openCheckpointTokenizer, openModel } from './open-model.js';
 import { readRows } from './read-rows.js';
+import { finishedFolder, finishedRun, finishRun, makeRunFolder, measureOnce } from './run-folder.js';
 import { responseLoss } from './score-rows.js';
 
 export interface TrainRowsOptions extends OpenModelOptions {
@@ -54,9 +53,6 @@ export interface TrainRowsResult {
   readonly isComplete: boolean;
 }
 
-const RECORD = 'training.json';
-const CHECKPOINTS = 'checkpoints';
-
 /**
  * Trains on the response tokens of a file. Stopped, it continues from its last checkpoint when called again; finished, it
  * returns at once. Errors: those of `openModel`, `readRows` and `trainModel`; ConfigError where the folder holds something else.
@@ -69,27 +65,40 @@ export async function trainRows(options: TrainRowsOptions): Promise<TrainRowsRes
   if (options.merge === true && config.lora === undefined) {
     throw new ConfigError('merge adds LoRA adapters into the weights; without lora there is nothing to merge.');
   }
-  const identity = sha256OfJson(identityOf(options));
-  const finished = await finishedRun(output, identity);
+  if (options.init !== undefined && config.lora !== undefined && options.merge !== true) {
+    throw new ConfigError(
+      'init with lora would write adapters of weights that are kept nowhere. Add merge, or leave lora out.',
+    );
+  }
+  const identity = sha256OfJson(await identityOf(options));
+  const finished = await finishedRun<TrainRowsResult>(output, identity);
   if (finished !== undefined) {
     log?.(`${output} is finished already.`);
     return finished;
   }
+  const discardFolder = await makeRunFolder(output);
   const { compiler, release } = compilerFor(options);
-  const start = await startingPoint(options, compiler);
   try {
-    const read = { ...options, tokenizer: start.tokenizer, vocabSize: start.model.config.vocabSize };
-    const rows = await readRows(options.traces, { ...read, allowRepeatedIds: true });
-    const validation =
-      options.validation === undefined
-        ? undefined
-        : await readRows(options.validation, { ...read, allowRepeatedIds: true });
-    const measure = async (model: LanguageModel): Promise<number | undefined> =>
-      validation === undefined ? undefined : (await responseLoss(model, validation)).lossNats;
+    return await trainFrom(await startingPoint(options, compiler), identity, options);
+  } catch (error) {
+    await discardFolder();
+    throw error;
+  } finally {
+    release();
+  }
+}
 
-    const lossNatsBefore = await measureOnce(join(output, 'validation-before.json'), identity, () =>
-      measure(start.model),
-    );
+async function trainFrom(start: StartingPoint, identity: string, options: TrainRowsOptions): Promise<TrainRowsResult> {
+  const { config, output, log } = options;
+  try {
+    const { tokenizer, model: base } = start;
+    const read = { ...options, tokenizer, vocabSize: base.config.vocabSize, repeatedIds: 'allow' as const };
+    const rows = await readRows(options.traces, read);
+    const validation = options.validation === undefined ? undefined : await readRows(options.validation, read);
+    const measure = async (model: LanguageModel): Promise<number | undefined> =>
+      validation === undefined ? undefined : (await responseLoss(model, validation, options.signal)).lossNats;
+
+    const lossNatsBefore = await measureOnce(output, identity, () => measure(base));
     const result = await trainModel(start.model, rows.map(exampleOf), config, {
       folder: output,
       signal: options.signal,
@@ -109,32 +118,45 @@ export async function trainRows(options: TrainRowsOptions): Promise<TrainRowsRes
     const lossNatsAfter = await measure(result.model);
     const model = options.merge === true ? mergeLora(result.model) : result.model;
     start.model = model;
-    await saveTrainedModel(output, model, { baseModel: options.model, files: start.files, overwrite: true });
+    await saveTrainedModel(finishedFolder(output), model, {
+      baseModel: options.model,
+      files: start.files,
+      overwrite: true,
+    });
     const done: TrainRowsResult = {
       ...summary,
       validation:
         lossNatsBefore === undefined || lossNatsAfter === undefined ? null : { lossNatsBefore, lossNatsAfter },
     };
-    await writeFileAtomic(
-      join(output, RECORD),
-      `${JSON.stringify({ schemaVersion: 1, identity, config, result: done }, null, 2)}\n`,
-    );
-    await rm(join(output, CHECKPOINTS), { recursive: true, force: true });
-    await rm(join(output, 'validation-before.json'), { force: true });
+    await finishRun(output, { identity, config, result: done });
     return done;
   } finally {
     start.model.dispose();
-    release();
   }
 }
 
-/** What makes two calls the same run. */
-function identityOf({ model, init, traces, validation, merge, chat, config }: TrainRowsOptions): unknown {
+/** What makes two calls the same run: the content of files, not where they lie. Errors: DataError where one cannot be read. */
+async function identityOf({
+  model,
+  init,
+  traces,
+  validation,
+  merge,
+  chat,
+  config,
+}: TrainRowsOptions): Promise<Record<string, unknown>> {
+  const contentOf = async (path: string | undefined) => {
+    if (path === undefined) return null;
+    const bytes = await readFile(path).catch((error: unknown) => {
+      throw fileError(error, 'read', path);
+    });
+    return sha256(bytes);
+  };
   return {
     model: model ?? null,
-    init: init ?? null,
-    traces,
-    validation: validation ?? null,
+    init: await contentOf(init),
+    traces: await contentOf(traces),
+    validation: await contentOf(validation),
     merge: merge ?? false,
     chat: chat ?? 'auto',
     config,
@@ -146,41 +168,6 @@ const exampleOf = ({ id, tokens, responseStart }: EncodedRow): TrainingExample =
   tokens,
   responseStart,
 });
-
-/** The result of a run that this folder holds whole. A folder that holds anything but such a run is refused. */
-async function finishedRun(output: string, identity: string): Promise<TrainRowsResult | undefined> {
-  if (!existsSync(output)) return undefined;
-  const record = join(output, RECORD);
-  if (existsSync(record)) {
-    const stored = JSON.parse(await readFile(record, 'utf8')) as { identity: string; result: TrainRowsResult };
-    if (stored.identity === identity) return stored.result;
-    throw new ConfigError(
-      `${output}: this folder holds a model trained with other settings or rows. Name another output.`,
-    );
-  }
-  const others = readdirSync(output).filter((name) => name !== CHECKPOINTS && name !== 'validation-before.json');
-  if (others.length > 0) {
-    throw new ConfigError(
-      `${output}: the folder holds other things (${others.slice(0, 3).join(', ')}). Name another output.`,
-    );
-  }
-  return undefined;
-}
-
-/** A number that is measured before the first step and kept for when the run is continued. */
-async function measureOnce(
-  path: string,
-  identity: string,
-  measure: () => Promise<number | undefined>,
-): Promise<number | undefined> {
-  if (existsSync(path)) {
-    const stored = JSON.parse(await readFile(path, 'utf8')) as { identity: string; lossNats: number };
-    if (stored.identity === identity) return stored.lossNats;
-  }
-  const lossNats = await measure();
-  if (lossNats !== undefined) await writeFileAtomic(path, JSON.stringify({ identity, lossNats }));
-  return lossNats;
-}
 
 interface StartingPoint {
   /** What is held in memory: the adapters' model takes the place of its base. */
