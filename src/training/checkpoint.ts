@@ -52,7 +52,7 @@ export interface StoredCheckpoint {
 }
 
 /** The folder of a step's checkpoint. */
-export const checkpointFolder = (folder: string, step: number): string =>
+const checkpointFolder = (folder: string, step: number): string =>
   join(folder, 'checkpoints', `step-${String(step).padStart(6, '0')}`);
 
 /**
