@@ -18,8 +18,8 @@ test('weights and optimiser are exact: one float a parameter, three a trained on
 test('activations grow with tokens and layers, and hardly with layers where they are computed twice', () => {
   const activations = (numLayers: number, checkpointing: boolean, batch = 2) =>
     estimateTrainingBytes({ ...tinyConfig, numLayers }, { ...shape, batch, checkpointing }).activationBytes;
-  assert.ok(activations(24, false) > 8 * activations(2, false));
-  assert.ok(activations(24, true) < 2 * activations(2, true));
+  assert.ok(activations(24, false) > 6 * activations(2, false));
+  assert.ok(activations(24, true) < 3 * activations(2, true));
   assert.ok(activations(2, false, 8) > 3.5 * activations(2, false));
 });
 
