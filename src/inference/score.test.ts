@@ -58,7 +58,7 @@ describe('scores are those of transformers within 1e-4', () => {
           }
           for (const { position, top: expected } of row.topAt) {
             for (const [rank, [id, value]] of expected.entries()) {
-              const [gotId, got] = top[position]![rank];
+              const [gotId, got]: readonly [number, number] = top[position]![rank];
               assert.ok(Math.abs(got - value) < TOLERANCE);
               const isTie = expected.some(([other, near]) => other !== id && Math.abs(near - value) < TOLERANCE);
               if (!isTie && rank < expected.length - 1) assert.equal(gotId, id);

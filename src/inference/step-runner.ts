@@ -7,7 +7,7 @@ import { buildPrefillGraph } from './prefill-graph.js';
 import { prefillLength, type Sequence, tokenAt } from './sequence.js';
 
 /** Prompt tokens start … start + time − 1 of sequences that stand in consecutive slots (several only where start = 0). */
-export interface PrefillStep {
+interface PrefillStep {
   readonly sequences: readonly Sequence[];
   readonly firstSlot: number;
   readonly start: number;
