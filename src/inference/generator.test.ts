@@ -6,7 +6,8 @@ import { after, describe, test } from 'node:test';
 import { createCompiler } from '../engine/compiler.js';
 import { openRuntime } from '../engine/runtime/open.js';
 import { openCheckpoint } from '../model/checkpoint.js';
-import { type LanguageModel, loadModel } from '../model/language-model.js';
+import { type LanguageModel, loadModel, withLora } from '../model/language-model.js';
+import { createRandom } from '../support/random.js';
 import { openTokenizer } from '../tokenizer/open.js';
 import { createGenerator, type GeneratorOptions } from './generator.js';
 import { cacheBytesPerToken } from './kv-cache.js';
@@ -140,6 +141,21 @@ describe('log-probabilities of a trace are those of scoring without a cache, wit
       await assertAsScored(family, await traces(family, mixedRequests(), { chunkSize: 16 }));
     });
   }
+
+  test('a model with adapters', async () => {
+    const lora = { rank: 2, alpha: 4, targetModules: ['q_proj', 'v_proj', 'down_proj'] };
+    const random = createRandom('adapter');
+    const model = withLora(await modelOf('qwen2'), lora, { random });
+    for (const [name, { data }] of model.parameters) {
+      if (name.includes('lora_B'))
+        for (let index = 0; index < data.length; index++) data[index] = 0.3 * random.normal();
+    }
+    models.set('adapted', model);
+    const found = await traces('adapted', mixedRequests());
+    await assertAsScored('adapted', found);
+    const plain = await traces('qwen2', mixedRequests());
+    assert.ok([...found].some(([key, { tokens }]) => tokens.join() !== plain.get(key)?.tokens.join()));
+  });
 
   const promptOf = (length: number) => Array.from({ length }, (_, at) => (at * 13 + length) % 60);
 
