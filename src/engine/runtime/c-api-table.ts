@@ -29,6 +29,7 @@ export const API_TABLE = {
   CreateSessionOptions: { index: 10, result: 'status', args: [out] },
   /** 0 = sequential */
   SetSessionExecutionMode: { index: 13, result: 'status', args: [pointer, 'int'] },
+  DisableMemPattern: { index: 17, result: 'status', args: [pointer] },
   SetSessionGraphOptimizationLevel: { index: 23, result: 'status', args: [pointer, 'int'] },
   /** memory info, data, bytes, extents (int64), rank, element type */
   CreateTensorWithDataAsOrtValue: {
