@@ -54,3 +54,11 @@ test('on a terminal a bar is drawn that stays at its last state', () => {
   progress.stop();
   assert.match(text(), /█{10}░{10} sampling: 25\/50 prompts/);
 });
+
+test('a bar that stops leaves the lines that were written since it was drawn', () => {
+  const { stream, text } = capture(true);
+  const progress = createProgress(sampling, Object.assign(stream, { cursorTo() {}, clearLine() {} }));
+  stream.write('\nStopping\n');
+  progress.stop();
+  assert.ok(!text().includes('\x1B8'), 'the cursor goes back to where the bar was');
+});

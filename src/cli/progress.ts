@@ -36,7 +36,7 @@ export function createProgress(options: ProgressOptions, stream: ProgressStream)
   if (stream.isTTY) {
     const bar = new SingleBar({
       format: (_, { progress }) => `${'█'.repeat(Math.round(progress * 20)).padEnd(20, '░')} ${text()}`,
-      stream,
+      stream: withoutCursorRestore(stream),
       fps: 10,
     });
     bar.start(options.total, numDone);
@@ -61,6 +61,15 @@ export function createProgress(options: ProgressOptions, stream: ProgressStream)
     if (performance.now() - lastLineMs >= LINE_INTERVAL_MS) show();
   };
   return { advance, stop: () => numShown !== numDone && show() };
+}
+
+/**
+ * The bar goes back to where it was first drawn when it stops, over the lines that were written since (`Stopping …`, notes): it is
+ * kept from it.
+ */
+function withoutCursorRestore(stream: ProgressStream): ProgressStream {
+  const write = (text: string) => text === '\x1B8' || stream.write(text);
+  return Object.create(stream, { write: { value: write } });
 }
 
 /** `sampling: 12/50 prompts, 3.1 prompts/s, 12 s left`. */

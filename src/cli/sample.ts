@@ -59,6 +59,7 @@ export const sample = defineCommand({
       }
       let progress: ReturnType<typeof context.createProgress> | undefined;
       let numTokens = 0;
+      let startMs = 0;
       const stats = await sampleRows(opened, {
         input: input!,
         output: output!,
@@ -72,12 +73,14 @@ export const sample = defineCommand({
         signal: context.signal,
         log: context.log,
         onStart: ({ numTraces, numDone }) => {
+          startMs = performance.now();
           progress = context.createProgress({ label: 'sampling', total: numTraces, unit: 'traces', initial: numDone });
         },
-        onTrace: ({ tokens }) => {
-          numTokens += tokens.length;
-          progress?.advance(1, `${numTokens} tokens`);
+        onToken: () => {
+          numTokens += 1;
+          progress?.advance(0, `${numTokens} tokens, ${perSecond(numTokens, startMs)}`);
         },
+        onTrace: () => progress?.advance(1),
       });
       progress?.stop();
       context.signal.throwIfAborted();
@@ -92,3 +95,6 @@ export const sample = defineCommand({
     }
   },
 });
+
+const perSecond = (count: number, sinceMs: number): string =>
+  `${Math.round((count / Math.max(performance.now() - sinceMs, 1)) * 1000)} tokens/s`;

@@ -34,6 +34,8 @@ export interface SampleRowsOptions extends SampleSettings {
   readonly signal?: AbortSignal;
   /** Told once before the work: traces wanted, and those the output already holds. */
   readonly onStart?: (plan: { numTraces: number; numDone: number }) => void;
+  /** Told of every token that is drawn. */
+  readonly onToken?: () => void;
   readonly onTrace?: (trace: Trace) => void;
   readonly log?: (message: string) => void;
 }
@@ -83,6 +85,7 @@ export async function sampleRows(opened: OpenedModel, options: SampleRowsOptions
     try {
       return await generator.generate(missing, {
         signal: options.signal,
+        onToken: options.onToken,
         onTrace(trace) {
           if (isDone(trace.id, trace.sample)) return;
           appender.append({ ...rowOf(trace, samples), id: idOf.get(trace.id) });

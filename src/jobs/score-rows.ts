@@ -31,7 +31,7 @@ export interface ScoreSummary {
 }
 
 /** Tokens scored together, similar lengths in one batch; the output is written after each such window. */
-const WINDOW_TOKENS = 8192;
+const WINDOW_TOKENS = 4096;
 
 /**
  * Scores every row of a file. Errors: DataError for wrong rows, before any work; ConfigError where the output holds scores of
