@@ -1,5 +1,5 @@
 /** Rows of a file: token ids, text, conversations or traces, all brought to token ids. Formats: docs/formats.md. */
-import { DataError } from '../support/errors.js';
+import { ConfigError, DataError } from '../support/errors.js';
 import { type EncodedExample, type ExampleOptions, encodeExample, type TextRow } from './example.js';
 import type { Tokenizer } from './types.js';
 
@@ -70,7 +70,8 @@ export function encodeRow(row: unknown, options: RowOptions): EncodedRow {
     }
     return { id, ...encoded };
   } catch (error) {
-    if (error instanceof DataError && !error.message.startsWith(where)) return fail(error.message);
+    const isOfRow = error instanceof DataError || error instanceof ConfigError;
+    if (isOfRow && !error.message.startsWith(where)) return fail(error.message);
     throw error;
   }
 }
