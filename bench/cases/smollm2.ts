@@ -1,0 +1,110 @@
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { nodePeer, pythonPeer } from '../harness/peers.js';
+import { runCommand } from '../harness/run-command.js';
+import type { BenchCase, BenchContext, Group } from '../harness/types.js';
+import { productCommand } from './product.js';
+
+const PROMPT = 64;
+const NEW_TOKENS = 128;
+const LLAMA_CPP = 'llama.cpp (weights of 4 bits)';
+const SCORED_ROWS = 32;
+
+export const smollm2: BenchCase = {
+  name: 'smollm2',
+  summary:
+    'a real model of 135 M parameters: loading, decoding, prompts, scoring; transformers and llama.cpp beside it',
+  metrics: [
+    {
+      quantity: 'loading',
+      unit: 's',
+      key: 'loadSeconds',
+      peers: { transformers: 'loadSeconds', [LLAMA_CPP]: 'loadSeconds' },
+    },
+    {
+      quantity: 'decoding',
+      unit: 'tokens/s',
+      key: 'decodeTokensPerSecond',
+      peers: { transformers: 'decodeTokensPerSecondMedian', [LLAMA_CPP]: 'decodeTokensPerSecondMedian' },
+      hasShare: true,
+    },
+    {
+      quantity: 'prompts',
+      unit: 'tokens/s',
+      key: 'promptTokensPerSecond',
+      peers: { transformers: 'promptTokensPerSecondMedian', [LLAMA_CPP]: 'promptTokensPerSecondMedian' },
+    },
+    {
+      quantity: 'prompts and responses',
+      unit: 'response tokens/s',
+      key: 'endToEndTokensPerSecond',
+      peers: { transformers: 'endToEndTokensPerSecondMedian' },
+    },
+    {
+      quantity: 'peak memory',
+      unit: 'MB',
+      scale: 1e-6,
+      key: 'peakRssBytes',
+      peers: { transformers: 'peakRssBytes', [LLAMA_CPP]: 'peakRssBytes' },
+    },
+    { quantity: 'scoring', unit: 'tokens/s', key: 'tokensPerSecond' },
+    { quantity: 'scoring with the 5 likeliest', unit: 'tokens/s', key: 'topTokensPerSecond' },
+  ],
+  async groups(context) {
+    const { model, threads } = context;
+    if (model === undefined) {
+      context.log('smollm2: no model; give one with --model FILE.gguf');
+      return [];
+    }
+    const folder = context.peers.python === undefined ? undefined : await exported(model, context.scratch);
+    return threads.flatMap((count) => [
+      decodeGroup(context, { model, folder, threads: count, batch: 32 }),
+      decodeGroup(context, { model, folder, threads: count, batch: 1 }),
+      {
+        setting: `scoring, ${SCORED_ROWS} rows of 128`,
+        threads: count,
+        series: [
+          {
+            who: 'azeotrope',
+            command: {
+              kind: 'measure',
+              name: 'scoring',
+              options: { model, threads: count, rows: SCORED_ROWS, time: 128, seconds: 1 },
+            },
+          },
+        ],
+      },
+    ]);
+  },
+};
+
+function decodeGroup(
+  { peers, seconds }: BenchContext,
+  { model, folder, threads, batch }: { model: string; folder: string | undefined; threads: number; batch: number },
+): Group {
+  const flags = { batch, prompt: PROMPT, new: NEW_TOKENS, threads, repeats: 1 };
+  const options = { model, threads, batch, prompt: PROMPT, newTokens: NEW_TOKENS, seconds };
+  const series: Group['series'][number][] = [
+    { who: 'product', command: productCommand(threads) },
+    { who: 'azeotrope', command: { kind: 'measure', name: 'decode', options } },
+  ];
+  if (peers.python !== undefined && folder !== undefined) {
+    const command = pythonPeer(peers.python, 'transformers_decode.py', { model: folder, ...flags });
+    series.push({ who: 'transformers', command });
+  }
+  if (peers.hasLlamaCpp && batch === 1) {
+    const { batch: _, ...rest } = flags;
+    series.push({ who: LLAMA_CPP, command: nodePeer('llama_cpp.mjs', { model, ...rest }) });
+  }
+  return { setting: `SmolLM2-135M, batch ${batch}`, threads, series };
+}
+
+/** The same weights as a float32 folder, made once. */
+async function exported(model: string, scratch: string): Promise<string> {
+  const folder = join(scratch, `${basename(model, '.gguf')}-float32`);
+  if (existsSync(join(folder, 'config.json'))) return folder;
+  await mkdir(scratch, { recursive: true });
+  await runCommand({ kind: 'measure', name: 'export-checkpoint', options: { model, folder } }, 1);
+  return folder;
+}

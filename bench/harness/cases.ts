@@ -1,0 +1,11 @@
+import { decode } from '../cases/decode.js';
+import { finetune } from '../cases/finetune.js';
+import { llamaParity } from '../cases/llama-parity.js';
+import { product } from '../cases/product.js';
+import { scaling } from '../cases/scaling.js';
+import { smollm2 } from '../cases/smollm2.js';
+import { trainStep } from '../cases/train-step.js';
+import type { BenchCase } from './types.js';
+
+/** Every benchmark, in the order they run. */
+export const CASES: readonly BenchCase[] = [product, trainStep, decode, smollm2, scaling, llamaParity, finetune];

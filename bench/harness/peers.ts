@@ -1,0 +1,42 @@
+/** The programs compared with, where they are installed. */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Command } from './types.js';
+
+export interface Peers {
+  /** A Python that has torch and transformers, by AZEOTROPE_PYTHON or `python3`; undefined where there is none. */
+  readonly python: string | undefined;
+  readonly hasLlamaCpp: boolean;
+}
+
+const FOLDER = fileURLToPath(new URL('../peers/', import.meta.url));
+
+/** Looks for the peers and tells which are missing and how to install them. */
+export function findPeers(log: (message: string) => void): Peers {
+  const python = process.env.AZEOTROPE_PYTHON ?? 'python3';
+  const hasTorch = spawnSync(python, ['-c', 'import torch, transformers'], { stdio: 'ignore' }).status === 0;
+  if (!hasTorch) {
+    log(
+      `PyTorch and transformers: ${python} cannot import them; running without. Install bench/peers/requirements.txt and name that Python in AZEOTROPE_PYTHON.`,
+    );
+  }
+  const folder = process.env.AZEOTROPE_PEERS ?? FOLDER;
+  const hasLlamaCpp = existsSync(join(folder, 'node_modules', 'node-llama-cpp', 'package.json'));
+  if (!hasLlamaCpp) log(`llama.cpp: no node-llama-cpp in ${folder}; running without. npm ci --prefix bench/peers`);
+  return { python: hasTorch ? python : undefined, hasLlamaCpp };
+}
+
+type Flags = Readonly<Record<string, string | number>>;
+const flagsOf = (flags: Flags): string[] => Object.entries(flags).flatMap(([name, value]) => [`--${name}`, `${value}`]);
+
+/** A Python program of bench/peers. */
+export function pythonPeer(python: string, script: string, flags: Flags): Command {
+  return { kind: 'peer', command: [python, join(FOLDER, script), ...flagsOf(flags)] };
+}
+
+/** A Node program of bench/peers. */
+export function nodePeer(script: string, flags: Flags): Command {
+  return { kind: 'peer', command: [process.execPath, join(FOLDER, script), ...flagsOf(flags)] };
+}

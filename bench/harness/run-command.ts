@@ -1,0 +1,38 @@
+/** One measurement in a process of its own, so that threads, memory and the runtime's pools are its own. */
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { DataError } from '../../src/support/errors.js';
+import type { Command, Sample } from './types.js';
+
+const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
+const TIMEOUT_MS = 30 * 60_000;
+const SHOWN_ERROR_LINES = 15;
+
+/** Runs a command and reads the JSON object it prints last. Errors: DataError with the end of what it wrote to stderr. */
+export async function runCommand(command: Command, threads: number): Promise<Sample> {
+  const [program, ...args] =
+    command.kind === 'peer'
+      ? command.command
+      : [process.execPath, '--import', 'tsx', MAIN, 'measure', command.name, JSON.stringify(command.options)];
+  const child = spawn(program, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: TIMEOUT_MS,
+    env: { ...process.env, OMP_NUM_THREADS: String(threads), TOKENIZERS_PARALLELISM: 'false' },
+  });
+  let output = '';
+  let errors = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    errors += text;
+  });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', resolve);
+  });
+  const line = output.trim().split('\n').at(-1) ?? '';
+  if (code === 0 && line.startsWith('{')) return JSON.parse(line) as Sample;
+  const tail = errors.trim().split('\n').slice(-SHOWN_ERROR_LINES).join('\n');
+  throw new DataError(`${[program, ...args].join(' ')}\nended with ${code ?? 'a signal or the time limit'}.\n${tail}`);
+}

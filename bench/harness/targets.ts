@@ -1,0 +1,85 @@
+/** What the numbers are held against. */
+import type { ResultRow } from './summary.js';
+
+export interface Target {
+  readonly text: string;
+  readonly limit: number;
+  readonly isAtLeast: boolean;
+  /** The measured value; undefined where it was not measured. */
+  read(rows: readonly ResultRow[]): number | undefined;
+}
+
+export interface Verdict {
+  readonly target: string;
+  readonly value: number;
+  readonly limit: string;
+  readonly isMet: boolean;
+}
+
+interface Where {
+  readonly case: string;
+  readonly setting: string;
+  readonly threads: number;
+  readonly quantity: string;
+  readonly who?: string;
+}
+
+function find(rows: readonly ResultRow[], where: Where): ResultRow | undefined {
+  return rows.find(
+    (row) =>
+      row.case === where.case &&
+      row.setting.startsWith(where.setting) &&
+      row.threads === where.threads &&
+      row.quantity === where.quantity &&
+      (where.who === undefined || row.peer?.who === where.who),
+  );
+}
+
+const training = (setting: string, threads: number, quantity = 'training'): Where => ({
+  case: 'train-step',
+  setting,
+  threads,
+  quantity,
+});
+const decoding = (quantity: string): Where => ({ case: 'decode', setting: '9 M, batch 32', threads: 1, quantity });
+const smollm2 = (quantity: string, threads: number): Where => {
+  return { case: 'smollm2', setting: 'SmolLM2-135M, batch 32', threads, quantity, who: 'transformers' };
+};
+const atLeast = (text: string, limit: number, read: Target['read']): Target => ({ text, limit, isAtLeast: true, read });
+const atMost = (text: string, limit: number, read: Target['read']): Target => ({ text, limit, isAtLeast: false, read });
+const ratioOf = (where: Where) => (rows: readonly ResultRow[]) => find(rows, where)?.ratio?.median;
+const measured = (where: Where) => (rows: readonly ResultRow[]) => find(rows, where)?.azeotrope.median;
+const BOTH = [1, 2] as const;
+
+const TARGETS: readonly Target[] = [
+  atLeast(
+    'training 9 M, 1 thread: share of the product rate',
+    0.65,
+    (rows) => find(rows, training('9 M', 1))?.shareOfProduct?.median,
+  ),
+  ...BOTH.map((n) => atLeast(`training 9 M, threads ${n}: against PyTorch`, 1, ratioOf(training('9 M', n)))),
+  ...BOTH.map((n) => atLeast(`training 0.9 M, threads ${n}: against PyTorch`, 1, ratioOf(training('0.9 M', n)))),
+  ...['9 M', '0.9 M'].map((size) =>
+    atMost(`training ${size}, 1 thread: peak memory against PyTorch`, 1, ratioOf(training(size, 1, 'peak memory'))),
+  ),
+  atLeast(
+    'decoding 9 M, context 256, batch 32, 1 thread: tokens/s',
+    3000,
+    measured(decoding('decoding near context 256')),
+  ),
+  atMost('decoding 9 M, batch 32, 1 thread: outside the engine', 0.1, measured(decoding('outside the engine'))),
+  ...BOTH.map((n) =>
+    atLeast(`SmolLM2-135M, batch 32, threads ${n}: against transformers`, 1, ratioOf(smollm2('decoding', n))),
+  ),
+  ...BOTH.map((n) => atMost(`SmolLM2-135M, threads ${n}: loading, s`, 3, measured(smollm2('loading', n)))),
+];
+
+/** The targets that this run measured. */
+export function judge(rows: readonly ResultRow[], targets: readonly Target[] = TARGETS): Verdict[] {
+  return targets.flatMap(({ text, limit, isAtLeast, read }) => {
+    const value = read(rows);
+    if (value === undefined) return [];
+    const isMet = isAtLeast ? value >= limit : value <= limit;
+    return [{ target: text, value, limit: `${isAtLeast ? '≥' : '≤'} ${limit}`, isMet }];
+  });
+}

@@ -1,0 +1,78 @@
+/** Decoding of a random model or of a model file. */
+import type { Compiler } from '../../src/engine/compiler.js';
+import { createGenerator } from '../../src/inference/generator.js';
+import { openModel } from '../../src/jobs/open-model.js';
+import type { LanguageModel } from '../../src/model/language-model.js';
+import { countParameters } from '../../src/model/parameters.js';
+import { median } from '../../src/support/statistics.js';
+import { type GenerationRun, generationRates, runGeneration } from './generation.js';
+import { createProbe } from './probe.js';
+import { randomModel, withCompiler } from './session.js';
+import { flopPerToken, type ShapeName, shapeOf } from './shapes.js';
+
+interface DecodeOptions {
+  /** A benchmark shape with random weights, or a model file or folder. */
+  readonly shape?: ShapeName;
+  readonly model?: string;
+  readonly threads: number;
+  readonly batch: number;
+  readonly prompt: number;
+  readonly newTokens: number;
+  readonly seconds: number;
+  /** Run everything once more with the engine clocked: `overheadFraction` is what it leaves of the wall time. */
+  readonly isOverheadClocked?: boolean;
+}
+
+export function measure(options: DecodeOptions): Promise<object> {
+  return withCompiler(options.threads, async (inner) => {
+    const probe = createProbe(inner);
+    const started = performance.now();
+    const model = withoutEnd(await open(probe.compiler, options));
+    const loadSeconds = (performance.now() - started) / 1000;
+    const { vocabSize } = model.config;
+    const shape = { ...options, vocabSize };
+    const generator = createGenerator(model, { maxBatch: options.batch });
+    // Two short runs compile every graph: the first makes the cache as large as it will be.
+    await runGeneration(generator, { ...shape, prompt: options.prompt + options.newTokens - 4, newTokens: 4 });
+    await runGeneration(generator, { ...shape, newTokens: 4 });
+    const runs: GenerationRun[] = [];
+    const engineMs: number[] = [];
+    const begin = performance.now();
+    while (runs.length === 0 || performance.now() - begin < options.seconds * 1000) {
+      // As a user runs it, then with the engine alone clocked.
+      runs.push(await runGeneration(generator, shape));
+      if (options.isOverheadClocked !== true) continue;
+      probe.isBlocking = true;
+      probe.engineMs = 0;
+      await runGeneration(generator, shape);
+      engineMs.push(probe.engineMs);
+      probe.isBlocking = false;
+    }
+    const rates = generationRates(runs, shape);
+    const context = options.prompt + options.newTokens;
+    generator.dispose();
+    model.dispose();
+    return {
+      ...options,
+      loadSeconds,
+      numParameters: countParameters(model.config),
+      numRuns: runs.length,
+      ...rates,
+      ...(engineMs.length > 0 && {
+        overheadFraction: 1 - median(engineMs) / median(runs.map(({ wallMs }) => wallMs)),
+      }),
+      gflops: (rates.decodeTokensPerSecond * flopPerToken(model.config, (options.prompt + context) / 2)) / 1e9,
+    };
+  });
+}
+
+async function open(compiler: Compiler, { shape, model }: DecodeOptions): Promise<LanguageModel> {
+  if (model !== undefined) return (await openModel(model, { compiler })).model;
+  return randomModel(compiler, shapeOf(shape!).config);
+}
+
+/** The same model, which no token ends. */
+const withoutEnd = (model: LanguageModel): LanguageModel => ({
+  ...model,
+  config: { ...model.config, eosTokenIds: [] },
+});

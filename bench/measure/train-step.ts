@@ -1,0 +1,39 @@
+/** Training steps of one shape. */
+import { countParameters } from '../../src/model/parameters.js';
+import { withCompiler } from './session.js';
+import { type ShapeName, shapeOf } from './shapes.js';
+import { medianAndBest, timeRepeatedly } from './timing.js';
+import { createTrainer } from './trainer.js';
+
+export function measure(options: { shape: ShapeName; threads: number; seconds: number }): Promise<object> {
+  return withCompiler(options.threads, async (compiler) => {
+    const shape = shapeOf(options.shape);
+    const started = performance.now();
+    const trainer = createTrainer(compiler, shape);
+    const firstLossNats = await trainer.step();
+    const firstStepMs = performance.now() - started;
+    let lastLossNats = firstLossNats;
+    const durations = await timeRepeatedly(
+      async () => {
+        lastLossNats = await trainer.step();
+      },
+      { seconds: options.seconds },
+    );
+    const { medianMs, bestMs } = medianAndBest(durations);
+    const numParameters = countParameters(shape.config);
+    const numTokens = shape.batch * shape.time;
+    trainer.dispose();
+    return {
+      ...options,
+      numParameters,
+      numSteps: durations.length,
+      // 2 forward and 4 backward for each parameter and token; attention is not counted, which flatters nobody.
+      gflops: (6 * numParameters * numTokens) / medianMs / 1e6,
+      tokensPerSecond: (numTokens / medianMs) * 1000,
+      tokensPerSecondBest: (numTokens / bestMs) * 1000,
+      firstStepMs,
+      firstLossNats,
+      lastLossNats,
+    };
+  });
+}
