@@ -215,6 +215,16 @@ export const cases: { readonly [K in OpKind]: readonly OpCase<OpParams[K]>[] } =
     cached({ B: 1, T: 4, H: 4, K: 2, D, S: 12 }, [10], false),
     cached({ B: 1, T: 4, H: 2, K: 2, D, S: 4 }, [4], true),
   ]),
+  cachedAttentionTangent: [16, 6].flatMap((D) =>
+    [
+      cached({ B: 3, T: 1, H: 4, K: 2, D, S: 9 }, [1, 9, 5], false),
+      cached({ B: 1, T: 4, H: 4, K: 2, D, S: 12 }, [10], false),
+      cached({ B: 1, T: 4, H: 2, K: 2, D, S: 4 }, [4], true),
+    ].map(({ inputs: [q, k, v, cacheK, cacheV, lengths], params }) => ({
+      inputs: [q, cacheK, cacheV, lengths, ...[q, k, v, cacheK, cacheV].map(({ value: { shape } }) => float(shape))],
+      params,
+    })),
+  ),
   headLoss: [{ inputs: [float([4, 3], (x) => 2 * x), float([7, 3]), ids([4], 7), float([4])], params: none }],
   headLossBackward: [{ inputs: [float([4, 3], (x) => 2 * x), float([7, 3]), ids([4], 7), float([4])], params: none }],
   adamw: [0.05, Number.POSITIVE_INFINITY].map((maxNorm) => ({

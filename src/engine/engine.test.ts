@@ -76,7 +76,10 @@ const DIFFERENCE_TOLERANCE = 2e-8;
 const STEP = 1e-5;
 
 /** Outputs that the op promises only when they are written over the input: a cache keeps what stood in its other slots. */
-const inPlace: Partial<Record<OpKind, Readonly<Record<number, string>>>> = { cachedAttention: { 1: 'x3', 2: 'x4' } };
+const inPlace: Partial<Record<OpKind, Readonly<Record<number, string>>>> = {
+  cachedAttention: { 1: 'x3', 2: 'x4' },
+  cachedAttentionTangent: { 1: 'x7', 2: 'x8' },
+};
 
 describe('lowerings', () => {
   for (const kind of kinds) {

@@ -195,6 +195,37 @@ const cachedAttention: Reference<'cachedAttention'> = ([q, k, v, cacheK, cacheV,
   return [o, newK, newV];
 };
 
+/** By the product rule over the softmax's Jacobian, entry by entry. */
+const cachedAttentionTangent: Reference<'cachedAttentionTangent'> = (inputs, { scale, firstChunk }) => {
+  const [q, keys, values, lengths, tq, tk, tv, tCacheK, tCacheV] = inputs;
+  const [, time, heads, size] = q.shape;
+  const start = (b: number) => (firstChunk ? 0 : lengths.data[b] - time);
+  const written = (cache: Array64, fresh: Array64) =>
+    build(cache.shape, ([b, g, s, d]) => {
+      const t = s - start(b);
+      return t >= 0 && t < time ? at(fresh, [b, t, g, d]) : at(cache, [b, g, s, d]);
+    });
+  const tKeys = written(tCacheK, tk);
+  const tValues = written(tCacheV, tv);
+  const to = build(q.shape, ([b, t, h, d]) => {
+    const g = Math.floor((h * keys.shape[1]) / heads);
+    const last = start(b) + t;
+    const score = (x: Array64, cache: Array64, s: number) =>
+      Array.from({ length: size }, (_, i) => at(x, [b, t, h, i]) * at(cache, [b, g, s, i])).reduce(
+        (x1, y) => x1 + y,
+        0,
+      );
+    const slots = Array.from({ length: last + 1 }, (_, s) => s);
+    const p = softmaxRow(slots.map((s) => score(q, keys, s) * scale));
+    const tS = slots.map((s) => (score(tq, keys, s) + score(q, tKeys, s)) * scale);
+    return slots.reduce((result, s) => {
+      const tP = p.reduce((total, weight, j) => total + tS[j] * weight * ((j === s ? 1 : 0) - p[s]), 0);
+      return result + tP * at(values, [b, g, s, d]) + p[s] * at(tValues, [b, g, s, d]);
+    }, 0);
+  });
+  return [to, tKeys, tValues];
+};
+
 /** [N, V] logits, probabilities and nll of a head. */
 function head([x, w, targets]: readonly Array64[]) {
   const logits = product(rows(x), transposed(rows(w)));
@@ -377,6 +408,7 @@ export const reference: { readonly [K in OpKind]: Reference<K> } = {
   attentionBackward,
   attentionTangent,
   cachedAttention,
+  cachedAttentionTangent,
   headLoss: (inputs) => {
     const { nll } = head(inputs);
     return [array64([], () => dot(nll, [...inputs[3].data])), array64([nll.length], (n) => nll[n])];

@@ -164,7 +164,28 @@ export const jvpRules: { readonly [K in OpKind]: JvpRule<K> | NoRule } = {
     g.apply('attentionTangent', [q, k, v, o, orZero(g, tq, q), orZero(g, tk, k), orZero(g, tv, v)], params),
   attentionBackward: secondOrder,
   attentionTangent: secondOrder,
-  cachedAttention: { none: 'it would need a cache of tangents beside the cache; use `attention`' },
+  // A cache of tangents stands beside the cache: both are inputs, so both have a tangent (a zero at first).
+  cachedAttention: (
+    g,
+    { inputs: [q, k, v, cacheK, cacheV, lengths], outputs: [, newK, newV], params },
+    [tq, tk, tv, tCacheK, tCacheV],
+  ) =>
+    g.apply(
+      'cachedAttentionTangent',
+      [
+        q,
+        newK,
+        newV,
+        lengths,
+        orZero(g, tq, q),
+        orZero(g, tk, k),
+        orZero(g, tv, v),
+        orZero(g, tCacheK, cacheK),
+        orZero(g, tCacheV, cacheV),
+      ],
+      params,
+    ),
+  cachedAttentionTangent: secondOrder,
   headLoss: (g, { inputs: [x, weight, targets, weights], outputs: [, nll] }, [tx, tWeight, , tWeights]) => {
     const tLogits = sum(g, [tx && linear(g, tx, weight), tWeight && linear(g, x, tWeight)]);
     const numTokens = targets.shape[0];

@@ -216,6 +216,7 @@ export const vjpRules: { readonly [K in OpKind]: VjpRule<K> | NoRule } = {
   attentionBackward: secondOrder,
   attentionTangent: secondOrder,
   cachedAttention: { none: 'it serves decoding; train through `attention`' },
+  cachedAttentionTangent: secondOrder,
   headLoss: (g, { inputs: [x, weight, targets, weights], outputs: [, nll] }, [dLoss, dNll], wanted) => {
     const parts = [dLoss === undefined ? undefined : multiply(g, weights, dLoss), dNll].filter(
       (part) => part !== undefined,

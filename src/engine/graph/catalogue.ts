@@ -110,6 +110,8 @@ export interface OpParams {
    * each row starts at 0 and is padded on the right. `total` is the greatest length (T for first chunks).
    */
   cachedAttention: { readonly scale: number; readonly firstChunk: boolean };
+  /** (q, cacheK', cacheV', lengths, tq, tk, tv, tCacheK [B, K, S, D], tCacheV) → to, tCacheK', tCacheV' */
+  cachedAttentionTangent: { readonly scale: number; readonly firstChunk: boolean };
 
   /**
    * Language-model head with cross-entropy: (x [N, C], w [V, C], targets [N] int64, weights [N]) →

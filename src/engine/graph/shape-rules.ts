@@ -336,6 +336,10 @@ export const shapeRules: { readonly [K in OpKind]: Rule<K> } = {
     if (time > inputs[3].shape[2]) fail('more new tokens than the cache holds', inputs);
     return [inputs[0], inputs[3], inputs[4]];
   },
+  cachedAttentionTangent: (inputs) => {
+    expect(inputs, [Q, CACHE, CACHE, ['B'], Q, KV, KV, CACHE, CACHE], 'fffifffff');
+    return [inputs[0], inputs[1], inputs[2]];
+  },
   headLoss: (inputs) => {
     expect(inputs, [['N', 'C'], ['V', 'C'], ['N'], ['N']], 'fflf');
     return [float([]), float([inputs[0].shape[0]])];

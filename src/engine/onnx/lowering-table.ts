@@ -6,12 +6,8 @@ import type { OpKind } from '../graph/catalogue.js';
 import type { Dtype, Node } from '../graph/types.js';
 import type { Emitter, Name } from './emitter.js';
 import { lowerAdamw } from './lowerings/adamw.js';
-import {
-  lowerAttention,
-  lowerAttentionBackward,
-  lowerAttentionTangent,
-  lowerCachedAttention,
-} from './lowerings/attention.js';
+import { lowerAttention, lowerAttentionBackward, lowerAttentionTangent } from './lowerings/attention.js';
+import { lowerCachedAttention, lowerCachedAttentionTangent } from './lowerings/cached-attention.js';
 import {
   lowerHeadLoss,
   lowerHeadLossBackward,
@@ -126,6 +122,7 @@ export const loweringTable: { readonly [K in OpKind]: Lowering<K> } = {
   attentionBackward: lowerAttentionBackward,
   attentionTangent: lowerAttentionTangent,
   cachedAttention: lowerCachedAttention,
+  cachedAttentionTangent: lowerCachedAttentionTangent,
   headLoss: lowerHeadLoss,
   headLossBackward: lowerHeadLossBackward,
   adamw: lowerAdamw,

@@ -1,11 +1,12 @@
 /** Attention as standard nodes: heads first, the heads of a group stacked so that keys and values are never repeated. */
 import type { Node, Shape } from '../../graph/types.js';
 import type { Emitter, Name } from '../emitter.js';
-import { add, cast, INT64, mul, product, reshape, softmax, sub, sum, transpose } from './primitives.js';
+import { add, mul, product, reshape, softmax, sub, sum, transpose } from './primitives.js';
 
-const HEADS_FIRST = [0, 2, 1, 3];
+/** [B, T, heads, D] ↔ [B, heads, T, D] */
+export const HEADS_FIRST = [0, 2, 1, 3];
 /** Added to a score that must not count: far below any score, yet finite, so that a row of them stays a number. */
-const MASKED = -1e9;
+export const MASKED = -1e9;
 
 /** [B, T, heads, D] → [B·groups, heads/groups·T, D] */
 function stackHeads(e: Emitter, x: Name, [batch, time, heads, size]: Shape, groups: number): Name {
@@ -13,7 +14,7 @@ function stackHeads(e: Emitter, x: Name, [batch, time, heads, size]: Shape, grou
 }
 
 /** The way back of `stackHeads`. */
-function unstackHeads(e: Emitter, x: Name, [batch, time, heads, size]: Shape): Name {
+export function unstackHeads(e: Emitter, x: Name, [batch, time, heads, size]: Shape): Name {
   return transpose(e, reshape(e, x, [batch, heads, time, size]), HEADS_FIRST);
 }
 
@@ -68,77 +69,4 @@ export function lowerAttentionTangent(e: Emitter, node: Node<'attentionTangent'>
   const z = mul(e, p, add(e, product(e, tqs, ks, options), product(e, qs, tks, options)));
   const moved = sub(e, product(e, z, vs), mul(e, sum(e, z, [2]), os));
   return [unstackHeads(e, add(e, moved, product(e, p, tvs)), q.shape)];
-}
-
-/** The runtime's own decode attention takes head sizes that are multiples of this. */
-const FUSED_HEAD_SIZE_MULTIPLE = 16;
-
-export function lowerCachedAttention(e: Emitter, node: Node<'cachedAttention'>): Name[] {
-  const headSize = node.inputs[0].shape[3];
-  return headSize % FUSED_HEAD_SIZE_MULTIPLE === 0 ? lowerCachedFused(e, node) : lowerCachedExplicit(e, node);
-}
-
-/** GroupQueryAttention writes the new keys and values into the cache and reads each row no further than its length. */
-function lowerCachedFused(e: Emitter, node: Node<'cachedAttention'>): Name[] {
-  const [q, k, v, cacheK, cacheV, lengths, total] = node.inputs;
-  const [batch, time, heads, size] = q.shape;
-  const groups = k.shape[2];
-  const flat = (x: Name, n: number) => reshape(e, x, [batch, time, n * size]);
-  const lastIndex = sub(e, e.nameOf(lengths), e.ints([1], 'int32'));
-  const [o, newK, newV] = e.contrib(
-    'GroupQueryAttention',
-    [
-      flat(e.nameOf(q), heads),
-      flat(e.nameOf(k), groups),
-      flat(e.nameOf(v), groups),
-      e.nameOf(cacheK),
-      e.nameOf(cacheV),
-      lastIndex,
-      e.nameOf(total),
-    ],
-    { num_heads: { int: heads }, kv_num_heads: { int: groups }, scale: { float: node.params.scale } },
-    3,
-  );
-  return [reshape(e, o, q.shape), newK, newV];
-}
-
-/** Any head size: new keys and values scattered into the cache, all S slots scored, those past a query's position masked. */
-function lowerCachedExplicit(e: Emitter, node: Node<'cachedAttention'>): Name[] {
-  const [q, k, v, cacheK, cacheV, lengths] = node.inputs;
-  const [batch, time, heads, size] = q.shape;
-  const groups = k.shape[2];
-  const slots = cacheK.shape[2];
-  const range = (n: number) => Array.from({ length: n }, (_, index) => index);
-
-  const offsets = reshape(e, e.ints(range(time)), [1, time]);
-  const ends = reshape(e, cast(e, e.nameOf(lengths), INT64), [batch, 1]);
-  const positions = node.params.firstChunk
-    ? e.node('Expand', [offsets, e.ints([batch, time])])[0]
-    : add(e, sub(e, ends, e.ints([time])), offsets); // [B, T]
-
-  const grid = [batch, groups, time, 1];
-  const everywhere = (x: Name, shape: Shape) => e.node('Expand', [reshape(e, x, shape), e.ints(grid)])[0];
-  const indices = e.node(
-    'Concat',
-    [
-      everywhere(e.ints(range(batch)), [batch, 1, 1, 1]),
-      everywhere(e.ints(range(groups)), [1, groups, 1, 1]),
-      everywhere(positions, [batch, 1, time, 1]),
-    ],
-    { axis: { int: -1 } },
-  )[0];
-  const write = (cache: Name, x: Name) => e.node('ScatterND', [cache, indices, transpose(e, x, HEADS_FIRST)])[0];
-  const newK = write(e.nameOf(cacheK), e.nameOf(k));
-  const newV = write(e.nameOf(cacheV), e.nameOf(v));
-
-  const qs = reshape(e, transpose(e, e.nameOf(q), HEADS_FIRST), [batch, groups, (heads / groups) * time, size]);
-  const scores = product(e, qs, newK, { transposeB: true, alpha: node.params.scale });
-  const readable = e.node('LessOrEqual', [e.ints(range(slots)), reshape(e, positions, [batch, 1, 1, time, 1])])[0];
-  const masked = e.node('Where', [
-    readable,
-    reshape(e, scores, [batch, groups, heads / groups, time, slots]),
-    e.scalar(MASKED),
-  ])[0];
-  const p = reshape(e, softmax(e, masked), [batch, groups, (heads / groups) * time, slots]);
-  return [unstackHeads(e, product(e, p, newV), q.shape), newK, newV];
 }
