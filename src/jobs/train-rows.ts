@@ -98,6 +98,9 @@ async function trainFrom(start: StartingPoint, identity: string, options: TrainR
     const measure = async (model: LanguageModel): Promise<number | undefined> =>
       validation === undefined ? undefined : (await responseLoss(model, validation, options.signal)).lossNats;
 
+    const numResponseTokens = rows.reduce((sum, row) => sum + row.tokens.length - row.responseStart, 0);
+    log?.(`Learns from ${rows.length} rows with ${numResponseTokens} response tokens.`);
+    if (validation !== undefined) log?.(`Measures the loss of ${validation.length} held-out rows.`);
     const lossNatsBefore = await measureOnce(output, identity, () => measure(base));
     const result = await trainModel(start.model, rows.map(exampleOf), config, {
       folder: output,

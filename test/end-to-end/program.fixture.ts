@@ -44,7 +44,7 @@ function compile(): string {
   return join(folder, 'dist', 'cli', 'main.js');
 }
 
-export const program = compile();
+const program = compile();
 
 export interface Finished {
   readonly code: number | null;
