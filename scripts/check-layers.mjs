@@ -11,9 +11,10 @@ const ROOMS = {
   tokenizer: ['support'],
   model: ['engine', 'tokenizer', 'support'],
   inference: ['model', 'engine', 'tokenizer', 'support'],
+  methods: ['training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
   training: ['inference', 'model', 'engine', 'tokenizer', 'support'],
-  jobs: ['training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
-  cli: ['jobs', 'training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
+  jobs: ['methods', 'training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
+  cli: ['jobs', 'methods', 'training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
 };
 
 // The same inside engine/: what each folder may import of its neighbours; `types` means by `import type` only.
@@ -119,6 +120,9 @@ function checkImports(file) {
       const allowed = ROOMS[room]?.join(', ') || 'no other room';
       return told(`${room}/ may import ${allowed}; not ${targetRoom}/`);
     }
+    if (room === 'methods' && targetRoom === 'methods' && methodOf(file) !== methodOf(target)) {
+      return told('a method never imports another: what two share belongs in training/ or inference/');
+    }
     if (room === 'engine' && targetRoom === 'engine') return checkEngine(file, target, isType).flatMap(told);
     return [];
   });
@@ -148,6 +152,11 @@ function roomOf(file) {
 function engineRoomOf(file) {
   const parts = file.split('/');
   return parts.length > 3 ? parts[2] : undefined;
+}
+
+/** The folder of methods/ that a file lies in. */
+function methodOf(file) {
+  return file.split('/')[2];
 }
 
 /** Each cycle between files once, by depth-first search. */

@@ -66,6 +66,14 @@ const unsound: [rule: string, files: Record<string, string>, told: RegExp][] = [
   ],
   ['an import of cli', { 'training/bad.ts': "import '../cli/main.js';\n" }, /training\/ may import .*; not cli\//],
   [
+    'a method that imports another',
+    {
+      'methods/a/x.ts': 'export const x = 1;\n',
+      'methods/b/y.ts': "import { x } from '../a/x.js';\nexport const y = x;\n",
+    },
+    /src\/methods\/b\/y\.ts: .*a method never imports another/,
+  ],
+  [
     'a neighbour inside the engine',
     { 'engine/onnx/bad.ts': "import { r } from '../autodiff/reverse.js';\nexport const b = r;\n" },
     /engine\/onnx\/ may import graph, runtime; not engine\/autodiff/,

@@ -113,6 +113,21 @@ export function withLora(
   return assemble(model.compiler, model.config, parameters, lora);
 }
 
+/** A model of the same architecture, which shares its sessions, with parameters of its own that `fill` writes from the old ones. */
+export function deriveModel(
+  model: LanguageModel,
+  fill: (name: string, source: Float32Array, into: Float32Array) => void,
+): LanguageModel {
+  const { compiler, config, lora } = model;
+  const parameters = new Map<string, Tensor<'float32'>>();
+  for (const [name, source] of model.parameters) {
+    const tensor = compiler.runtime.tensor('float32', source.shape);
+    parameters.set(name, tensor);
+    fill(name, source.data, tensor.data);
+  }
+  return assemble(compiler, config, parameters, lora);
+}
+
 /** Adds every adapter into its weight, in place, and gives the model without adapters. */
 export function mergeLora(model: LanguageModel): LanguageModel {
   const { lora } = model;

@@ -1,0 +1,162 @@
+/** The proxy artefact: ∇ℓ of a small model on holdout traces of the teacher, and where it comes from. */
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { TransformerConfig } from '../../model/config.js';
+import { openSafetensors } from '../../model/files/safetensors.js';
+import { writeSafetensors } from '../../model/files/safetensors-write.js';
+import { parameterSpecs } from '../../model/parameters.js';
+import { DataError, messageOf } from '../../support/errors.js';
+import { fileError, writeFileAtomic } from '../../support/files.js';
+import { sha256OfJson } from '../../support/hash.js';
+
+const SCHEMA_VERSION = 1;
+const GRADIENT_FILE = 'gradient.safetensors';
+const RECORD_FILE = 'proxy.json';
+
+/** Where a proxy comes from. */
+const provenanceSchema = z.object({
+  /** The proxy's checkpoint as it was named, to be opened again. */
+  model: z.string(),
+  /** Commit on the hub; null for local files. */
+  revision: z.string().nullable(),
+  /** SHA-256 of what the configuration says of the computation. */
+  configHash: z.string(),
+  /** SHA-256 over values spread over all parameters. */
+  modelHash: z.string(),
+  holdout: z.object({ file: z.string(), sha256: z.string(), numRows: z.int() }),
+  tokenizerFingerprint: z.string().nullable(),
+  packageVersion: z.string(),
+});
+
+/** A strength solved for on calibration prompts. */
+const calibrationSchema = z.looseObject({});
+
+const recordSchema = z.object({
+  schemaVersion: z.literal(SCHEMA_VERSION),
+  lossNats: z.number(),
+  responseTokens: z.int().min(1),
+  gradientNorm: z.number().positive(),
+  epsilon: z.number().positive(),
+  epsilonStudy: z.array(z.object({ epsilon: z.number(), error: z.number() })),
+  calibration: z.array(calibrationSchema).nullable(),
+  provenance: provenanceSchema,
+});
+
+type ProxyRecord = z.infer<typeof recordSchema>;
+
+export interface Proxy {
+  /** g = ∇ℓ(θ), not normalised, by the checkpoint's own parameter names; a tied matrix stands once. */
+  readonly gradient: ReadonlyMap<string, Float32Array>;
+  /** ‖g‖ over all parameters. */
+  readonly gradientNorm: number;
+  /** Step of the difference estimators, in units of g: θ ± ε·g. */
+  readonly epsilon: number;
+  /** Error of the central difference against the derivative at each ε that was tried. */
+  readonly epsilonStudy: readonly { readonly epsilon: number; readonly error: number }[];
+  /** ℓ(θ): mean over all response tokens of the holdout. */
+  readonly lossNats: number;
+  readonly responseTokens: number;
+  readonly tokenizerFingerprint: string | null;
+  readonly calibration: ProxyRecord['calibration'];
+  readonly provenance: ProxyRecord['provenance'];
+}
+
+/** SHA-256 of what decides the computation; ids with a meaning, the context and fresh weights do not. */
+export function proxyConfigHash(config: TransformerConfig): string {
+  const { bosTokenId: _bos, eosTokenIds: _eos, padTokenId: _pad, maxPositions: _max, ...rest } = config;
+  const { initializerRange: _range, ...decisive } = rest;
+  return sha256OfJson(decisive);
+}
+
+/** Writes `gradient.safetensors` and then `proxy.json`, which makes the folder a proxy. Errors: DataError. */
+export async function writeProxy(folder: string, config: TransformerConfig, proxy: Proxy): Promise<void> {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw fileError(error, 'write', folder);
+  }
+  const tensors = parameterSpecs(config).map(({ name, shape }) => ({ name, shape, values: proxy.gradient.get(name)! }));
+  await writeSafetensors(join(folder, GRADIENT_FILE), tensors);
+  const record: ProxyRecord = {
+    schemaVersion: SCHEMA_VERSION,
+    lossNats: proxy.lossNats,
+    responseTokens: proxy.responseTokens,
+    gradientNorm: proxy.gradientNorm,
+    epsilon: proxy.epsilon,
+    epsilonStudy: [...proxy.epsilonStudy],
+    calibration: proxy.calibration,
+    provenance: proxy.provenance,
+  };
+  await writeFileAtomic(join(folder, RECORD_FILE), `${JSON.stringify(record, null, 2)}\n`);
+}
+
+/**
+ * Reads a proxy and checks that it belongs to a model of this configuration. Errors: DataError where the folder is no proxy, is
+ * damaged, is of another model, or holds a gradient that is zero or not finite.
+ */
+export function readProxy(folder: string, config: TransformerConfig): Proxy {
+  const { provenance, schemaVersion: _version, ...record } = readProxyRecord(folder);
+  if (provenance.configHash !== proxyConfigHash(config)) {
+    throw new DataError(
+      `${folder}: this proxy was made with ${provenance.model}, a model of another configuration. Name that model, or make a proxy of this one (azeotrope proxy).`,
+    );
+  }
+  const gradient = readGradient(join(folder, GRADIENT_FILE), config);
+  return { ...record, provenance, tokenizerFingerprint: provenance.tokenizerFingerprint, gradient };
+}
+
+/** The content of `proxy.json` alone: what the proxy's model is called. Errors: DataError. */
+export function readProxyRecord(folder: string): ProxyRecord {
+  const path = join(folder, RECORD_FILE);
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw fileError(error, 'read', path);
+  }
+  const advice = 'Make the proxy again (azeotrope proxy).';
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new DataError(`${path}: not valid JSON (${messageOf(error)}). ${advice}`);
+  }
+  const parsed = recordSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new DataError(`${path}: ${issue.path.join('.') || 'the file'}: ${issue.message}. ${advice}`);
+}
+
+function readGradient(path: string, config: TransformerConfig): Map<string, Float32Array> {
+  const file = openSafetensors(path);
+  try {
+    const specs = parameterSpecs(config);
+    const unknown = [...file.tensors.keys()].find((name) => !specs.some((spec) => spec.name === name));
+    if (unknown !== undefined) throw ofAnotherModel(path, `it has a tensor ${unknown}, which the model has not`);
+    let square = 0;
+    const gradient = new Map<string, Float32Array>();
+    for (const { name, shape } of specs) {
+      const stored = file.tensors.get(name)?.shape;
+      if (stored === undefined) throw ofAnotherModel(path, `it has no tensor ${name}`);
+      if (stored.join() !== shape.join())
+        throw ofAnotherModel(path, `${name} is [${stored.join(', ')}] in it, [${shape.join(', ')}] in the model`);
+      const values = file.read(name);
+      for (const value of values) square += value * value;
+      gradient.set(name, values);
+    }
+    if (!(square > 0 && Number.isFinite(square)))
+      throw new DataError(
+        `${path}: the gradient is ${square === 0 ? 'zero' : 'not finite'}: nothing can be told from it. Make the proxy again (azeotrope proxy).`,
+      );
+    return gradient;
+  } finally {
+    file.dispose();
+  }
+}
+
+function ofAnotherModel(path: string, how: string): DataError {
+  return new DataError(
+    `${path}: this gradient is of another model: ${how}. Name the proxy's own model, or make the proxy again.`,
+  );
+}
