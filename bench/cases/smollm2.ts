@@ -9,7 +9,7 @@ import { productCommand } from './product.js';
 const PROMPT = 64;
 const NEW_TOKENS = 128;
 const LLAMA_CPP = 'llama.cpp (weights of 4 bits)';
-const SCORED_ROWS = 32;
+const SCORED_ROWS = 8;
 
 export const smollm2: BenchCase = {
   name: 'smollm2',

@@ -23,6 +23,8 @@ interface DecodeOptions {
   readonly isOverheadClocked?: boolean;
 }
 
+const WARM_UP_TOKENS = 4;
+
 export function measure(options: DecodeOptions): Promise<object> {
   return withCompiler(options.threads, async (inner) => {
     const probe = createProbe(inner);
@@ -32,9 +34,10 @@ export function measure(options: DecodeOptions): Promise<object> {
     const { vocabSize } = model.config;
     const shape = { ...options, vocabSize };
     const generator = createGenerator(model, { maxBatch: options.batch });
-    // Two short runs compile every graph: the first makes the cache as large as it will be.
-    await runGeneration(generator, { ...shape, prompt: options.prompt + options.newTokens - 4, newTokens: 4 });
-    await runGeneration(generator, { ...shape, newTokens: 4 });
+    // Two short runs compile every graph: the first, of one row, makes the cache as long as it will be.
+    const context = options.prompt + options.newTokens;
+    await runGeneration(generator, { ...shape, batch: 1, prompt: context - WARM_UP_TOKENS, newTokens: WARM_UP_TOKENS });
+    await runGeneration(generator, { ...shape, newTokens: WARM_UP_TOKENS });
     const runs: GenerationRun[] = [];
     const engineMs: number[] = [];
     const begin = performance.now();
@@ -49,7 +52,6 @@ export function measure(options: DecodeOptions): Promise<object> {
       probe.isBlocking = false;
     }
     const rates = generationRates(runs, shape);
-    const context = options.prompt + options.newTokens;
     generator.dispose();
     model.dispose();
     return {
