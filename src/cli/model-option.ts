@@ -20,6 +20,12 @@ export const chatOption = z.enum(['auto', 'never']).default('auto').meta({
   description: 'auto: a prompt is a chat message where the model has a chat template; never: it is plain text',
 });
 
+export const chatDateOption = z.string().optional().meta({
+  description: 'Date that the chat template writes where it asks for one, such as 2024-07-26',
+  placeholder: 'date',
+  whenAbsent: 'today',
+});
+
 export const samplerOptions = samplerSchema.shape;
 
 /** Options of `openModel` that come from the command line, with a note for each file being downloaded. */

@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { openModel } from '../jobs/open-model.js';
+import { chatTime } from '../jobs/read-rows.js';
 import { samplePrompt, sampleRows } from '../jobs/sample-rows.js';
 import { ConfigError } from '../support/errors.js';
 import { encodeRow } from '../tokenizer/rows.js';
 import { commandOptions, defineCommand } from './command.js';
-import { adapterOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
+import { adapterOption, chatDateOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
 
 export const sample = defineCommand({
   description:
@@ -25,6 +26,7 @@ export const sample = defineCommand({
     ...samplerOptions,
     stop: z.array(z.string()).default([]).meta({ description: 'Text that ends a response', placeholder: 'text' }),
     chat: chatOption,
+    chatDate: chatDateOption,
     batch: z.int().min(1).max(1024).default(32).meta({ description: 'Most sequences computed at a time' }),
   }),
   examples: [
@@ -50,6 +52,7 @@ export const sample = defineCommand({
           vocabSize,
           chat: config.chat,
           where: '--prompt',
+          now: chatTime(config.chatDate),
         });
         const settings = { sampler, seed, maxTokens, stop, signal: context.signal, onText: context.write };
         const trace = await samplePrompt(opened, tokens, settings);
@@ -69,6 +72,7 @@ export const sample = defineCommand({
         maxTokens,
         stop,
         chat: config.chat,
+        chatDate: config.chatDate,
         maxBatch: config.batch,
         signal: context.signal,
         log: context.log,

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { openModel } from '../jobs/open-model.js';
 import { scoreRows } from '../jobs/score-rows.js';
 import { commandOptions, defineCommand } from './command.js';
-import { adapterOption, chatOption, modelOption, openOptions } from './model-option.js';
+import { adapterOption, chatDateOption, chatOption, modelOption, openOptions } from './model-option.js';
 
 export const score = defineCommand({
   description:
@@ -14,6 +14,7 @@ export const score = defineCommand({
     output: z.string().meta({ description: 'Scores (.jsonl)', placeholder: 'file' }),
     topK: z.int().min(0).default(0).meta({ description: 'Likeliest tokens reported at each position' }),
     chat: chatOption,
+    chatDate: chatDateOption,
   }),
   examples: ['azeotrope score --model M --input rows.jsonl --output scores.jsonl --top-k 5'],
   howToContinue: ({ output }) => `${output} keeps the rows that are scored; the same command does the rest.`,
@@ -26,6 +27,7 @@ export const score = defineCommand({
         output: config.output,
         topK: config.topK,
         chat: config.chat,
+        chatDate: config.chatDate,
         signal: context.signal,
         log: context.log,
         onStart: ({ numRows, numDone }) => {

@@ -3,7 +3,7 @@ import { trainRows } from '../jobs/train-rows.js';
 import { LORA_MODULES } from '../model/lora.js';
 import { type TrainingConfig, trainingSchema } from '../training/config.js';
 import { commandOptions, defineCommand } from './command.js';
-import { chatOption, modelOption, openOptions } from './model-option.js';
+import { chatDateOption, chatOption, modelOption, openOptions } from './model-option.js';
 
 const { lora: _lora, activationCheckpointing: _checkpointing, seed: _seed, ...trainingOptions } = trainingSchema.shape;
 
@@ -42,6 +42,7 @@ export const train = defineCommand({
       .default('auto')
       .meta({ description: 'Compute activations twice instead of keeping them; auto: where memory would not suffice' }),
     chat: chatOption,
+    chatDate: chatDateOption,
   }),
   examples: [
     'azeotrope train --model M --traces rows.jsonl --output trained --epochs 2 --learning-rate 1e-4',
@@ -61,6 +62,7 @@ export const train = defineCommand({
       output: config.output,
       merge: config.merge,
       chat: config.chat,
+      chatDate: config.chatDate,
       config: trainingConfigOf(config),
       log: context.log,
       onStep: ({ step, totalSteps, lossNats, numComputedTokens, durationMs }) => {

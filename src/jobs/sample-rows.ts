@@ -29,6 +29,8 @@ export interface SampleRowsOptions extends SampleSettings {
   /** Traces (.jsonl); rows that are in it already are not sampled again. */
   readonly output: string;
   readonly chat?: 'auto' | 'never';
+  /** See `readRows`. */
+  readonly chatDate?: string | undefined;
   /** Sequences computed at a time; default 32. */
   readonly maxBatch?: number | undefined;
   readonly signal?: AbortSignal;

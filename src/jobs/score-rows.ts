@@ -16,6 +16,8 @@ export interface ScoreRowsOptions {
   /** Likeliest tokens reported at each position; default none. */
   readonly topK?: number;
   readonly chat?: 'auto' | 'never';
+  /** See `readRows`. */
+  readonly chatDate?: string | undefined;
   readonly signal?: AbortSignal;
   readonly onStart?: (plan: { numRows: number; numDone: number }) => void;
   readonly onRows?: (numRows: number) => void;

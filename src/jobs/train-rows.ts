@@ -34,6 +34,8 @@ export interface TrainRowsOptions extends OpenModelOptions {
   /** Adds adapters into the weights and writes a whole model. */
   readonly merge?: boolean;
   readonly chat?: 'auto' | 'never';
+  /** See `readRows`. */
+  readonly chatDate?: string | undefined;
   readonly config: TrainingConfig;
   readonly onStep?: (report: StepReport) => void;
   readonly log?: (message: string) => void;
@@ -146,6 +148,7 @@ async function identityOf({
   validation,
   merge,
   chat,
+  chatDate,
   config,
 }: TrainRowsOptions): Promise<Record<string, unknown>> {
   const contentOf = async (path: string | undefined) => {
@@ -162,6 +165,7 @@ async function identityOf({
     validation: await contentOf(validation),
     merge: merge ?? false,
     chat: chat ?? 'auto',
+    chatDate: chatDate ?? null,
     config,
   };
 }

@@ -292,7 +292,22 @@ test('a chat template makes a prompt a message; messages, and a prompt with --ch
     [1, 3, 50, 51, 2, 1, 4],
     [1, 3, 50, 51, 2, 1, 4, 60, 2],
   ]);
+
+  writeFileSync(join(chatty, 'chat_template.jinja'), "w3 w{{ strftime_now('%d') }} {{ messages[0].content }}");
+  const dated = (name: string, ...more: string[]) =>
+    run(['sample', '--model', chatty, '--input', plain, '--output', file(name), '--max-tokens', '4', ...more]);
   const plain = writeRows(file('plain.jsonl'), [{ id: 'prompt', prompt: 'w50 w51' }]);
   await runJson(['score', '--model', chatty, '--input', plain, '--chat', 'never', '--output', file('never.jsonl')]);
   assert.deepEqual(readRows(file('never.jsonl'))[0].tokens, [50, 51]);
+
+  const first = await dated('dated.jsonl', '--chat-date', '2024-07-26');
+  assert.deepEqual(readRows(file('dated.jsonl'))[0].promptTokens, [3, 26, 50, 51], first.stderr);
+  const [again, today, wrong] = await Promise.all([
+    dated('dated.jsonl', '--chat-date', '2024-07-26'),
+    dated('today.jsonl'),
+    dated('wrong.jsonl', '--chat-date', '2024-07-32'),
+  ]);
+  assert.equal(again.code, 0, again.stderr);
+  assert.match(today.stderr, /writes the date into prompts\. To continue on another day: chatDate \d{4}-\d\d-\d\d\./);
+  assert.match(wrong.stderr, /chatDate is "2024-07-32"; expected a date such as/);
 });
