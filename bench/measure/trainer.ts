@@ -1,8 +1,9 @@
 /** A training step on random rows, as the training loop makes it. */
 import type { Compiler } from '../../src/engine/compiler.js';
 import type { TransformerConfig } from '../../src/model/config.js';
+import type { StepInput } from '../../src/training/bound-batches.js';
 import { createOptimizer } from '../../src/training/optimizer.js';
-import { createTrainingStep, type StepInput } from '../../src/training/step.js';
+import { createTrainingStep } from '../../src/training/step.js';
 import { trainableSpecs } from '../../src/training/step-graph.js';
 import { randomModel, randomTokens } from './session.js';
 

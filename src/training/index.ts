@@ -13,6 +13,7 @@ export {
   type TrainingExample,
   timeBucket,
 } from './batches.js';
+export type { StepInput } from './bound-batches.js';
 export {
   findCheckpoint,
   loadCheckpoint,
@@ -22,6 +23,7 @@ export {
   writeTrainingCheckpoint,
 } from './checkpoint.js';
 export { loraSchema, type TrainingConfig, trainingSchema } from './config.js';
+export { type LossGradient, type LossGradientOptions, lossGradient } from './loss-gradient.js';
 export {
   availableBytes,
   estimateInferenceBytes,
@@ -31,7 +33,7 @@ export {
 export { createOptimizer, type Optimizer } from './optimizer.js';
 export { saveTrainedModel } from './save.js';
 export { learningRateAt, type Schedule, type ScheduleKind } from './schedule.js';
-export { createTrainingStep, type StepInput, type StepResult, type TrainingStep } from './step.js';
+export { createTrainingStep, type StepResult, type TrainingStep } from './step.js';
 export {
   type AdamWConfig,
   buildAccumulateGraph,

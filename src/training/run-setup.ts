@@ -38,7 +38,7 @@ function hashExamples(examples: readonly TrainingExample[]): string {
 }
 
 /** SHA-256 over the architecture and values spread over every tensor: reading all of a large model would take seconds. */
-function identifyModel(model: LanguageModel): string {
+export function identifyModel(model: LanguageModel): string {
   const parts = [...model.parameters].map(([name, { data }]) => {
     const stride = Math.max(1, Math.floor(data.length / SAMPLED_VALUES));
     const sample = Float32Array.from({ length: Math.ceil(data.length / stride) }, (_, index) => data[index * stride]);
@@ -47,11 +47,13 @@ function identifyModel(model: LanguageModel): string {
   return sha256OfJson([model.architectureKey, parts]);
 }
 
+type MemorySettings = Pick<TrainingConfig, 'batchSize' | 'microBatchTokens' | 'activationCheckpointing'>;
+
 /** Whether to compute activations twice: as told, or (auto) where the largest batch would not fit the memory that is left. */
 export function chooseCheckpointing(
   model: LanguageModel,
   examples: readonly TrainingExample[],
-  { config, log }: { config: TrainingConfig; log: (message: string) => void },
+  { config, log }: { config: MemorySettings; log: (message: string) => void },
 ): boolean {
   const longest = examples.reduce((most, { tokens }) => Math.max(most, tokens.length), 0);
   const time = timeBucket(longest - 1);

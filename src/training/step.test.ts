@@ -6,8 +6,9 @@ import { openRuntime } from '../engine/runtime/open.js';
 import { createModel, type LanguageModel } from '../model/language-model.js';
 import { createRandom } from '../support/random.js';
 import { fillMicroBatch, numResponseTokens, planMicroBatches, type TrainingExample } from './batches.js';
+import type { StepInput } from './bound-batches.js';
 import { createOptimizer } from './optimizer.js';
-import { createTrainingStep, type StepInput } from './step.js';
+import { createTrainingStep } from './step.js';
 import { accumulatorName, buildApplyGraph, trainableSpecs } from './step-graph.js';
 import { countingRows, loadGoldenModel, readGolden, relativeDifference, tinyConfig } from './training.fixture.js';
 

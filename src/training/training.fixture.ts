@@ -8,7 +8,7 @@ import { openCheckpoint } from '../model/checkpoint.js';
 import type { TransformerConfig } from '../model/config.js';
 import { type LanguageModel, loadModel, modelTensors } from '../model/language-model.js';
 import type { BatchArrays, TrainingExample } from './batches.js';
-import type { StepInput } from './step.js';
+import type { StepInput } from './bound-batches.js';
 import { accumulatorName, buildAccumulateGraph, trainableSpecs } from './step-graph.js';
 
 export const goldenPath = (name: string): string =>
