@@ -7,7 +7,7 @@ const PROMPT = 16;
 
 export const decode: BenchCase = {
   name: 'decode',
-  summary: `greedy decoding at 9 M parameters until the context holds ${CONTEXT} tokens, beside transformers`,
+  summary: `greedy decoding at 9 M parameters until the context holds ${CONTEXT} tokens, beside transformers (static cache)`,
   metrics: [
     {
       quantity: 'decoding',
@@ -26,7 +26,15 @@ export const decode: BenchCase = {
     return threads.flatMap((count) =>
       (quick ? [32] : [1, 8, 32]).map((batch) => {
         const options = { shape: 'b', threads: count, batch, prompt: PROMPT, newTokens, seconds };
-        const flags = { config: 'b', batch, prompt: PROMPT, new: newTokens, threads: count, repeats: 1 };
+        const flags = {
+          config: 'b',
+          batch,
+          prompt: PROMPT,
+          new: newTokens,
+          threads: count,
+          repeats: 1,
+          cache: 'static',
+        };
         return {
           setting: `9 M, batch ${batch}`,
           threads: count,

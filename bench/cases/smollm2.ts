@@ -83,19 +83,23 @@ function decodeGroup(
   { peers, seconds }: BenchContext,
   { model, folder, threads, batch }: { model: string; folder: string | undefined; threads: number; batch: number },
 ): Group {
-  const flags = { batch, prompt: PROMPT, new: NEW_TOKENS, threads, repeats: 1 };
+  const flags = { prompt: PROMPT, new: NEW_TOKENS, threads, repeats: 1 };
   const options = { model, threads, batch, prompt: PROMPT, newTokens: NEW_TOKENS, seconds };
   const series: Group['series'][number][] = [
     { who: 'product', command: productCommand(threads) },
     { who: 'azeotrope', command: { kind: 'measure', name: 'decode', options } },
   ];
   if (peers.python !== undefined && folder !== undefined) {
-    const command = pythonPeer(peers.python, 'transformers_decode.py', { model: folder, ...flags });
+    const command = pythonPeer(peers.python, 'transformers_decode.py', {
+      model: folder,
+      batch,
+      cache: 'static',
+      ...flags,
+    });
     series.push({ who: 'transformers', command });
   }
   if (peers.hasLlamaCpp && batch === 1) {
-    const { batch: _, ...rest } = flags;
-    series.push({ who: LLAMA_CPP, command: nodePeer('llama_cpp.mjs', { model, ...rest }) });
+    series.push({ who: LLAMA_CPP, command: nodePeer('llama_cpp.mjs', { model, ...flags }) });
   }
   return { setting: `SmolLM2-135M, batch ${batch}`, threads, series };
 }
