@@ -16,17 +16,24 @@ export interface CachedShape {
   readonly firstChunk: boolean;
 }
 
+/** A layer's keys and values as they come in and as they leave. */
+export interface LayerCache {
+  readonly names: { readonly keys: string; readonly values: string };
+  readonly before: { readonly keys: Value; readonly values: Value };
+  readonly after: { readonly keys: Value; readonly values: Value };
+}
+
 /**
  * Declares parameters, tokens [B·T] int64, positions [B, T] int64, lengths [B] int32 and total [1] int32 (see
  * `cachedAttention`), cos and sin [S, D/2] and the caches, which become outputs in place. Gives the weights and the final
- * hidden states [B·T, C].
+ * hidden states [B·T, C], and the caches.
  */
 export function cachedLayers(
   g: GraphBuilder,
   config: TransformerConfig,
   { batch, time, capacity, firstChunk }: CachedShape,
   lora: LoraConfig | undefined,
-): { weights: Weights; hidden: Value } {
+): { weights: Weights; hidden: Value; caches: readonly LayerCache[] } {
   const { numLayers, numKvHeads, headSize } = config;
   const weights = declareWeights(g, config, lora);
   const input = {
@@ -46,6 +53,7 @@ export function cachedLayers(
       values: g.input(names.values, 'float32', cacheShape),
     };
   });
+  const done: LayerCache[] = [];
   const params = { scale: attentionScale(config), firstChunk };
   const hidden = decoderHidden(g, config, weights, {
     input,
@@ -56,9 +64,10 @@ export function cachedLayers(
         const [o, newKeys, newValues] = g.apply('cachedAttention', [q, k, v, keys, values, lengths, total], params);
         g.output(`${names.keys}.next`, newKeys, { inPlaceOf: names.keys });
         g.output(`${names.values}.next`, newValues, { inPlaceOf: names.values });
+        done.push({ names, before: { keys, values }, after: { keys: newKeys, values: newValues } });
         return o;
       },
     },
   });
-  return { weights, hidden };
+  return { weights, hidden, caches: done };
 }

@@ -2,6 +2,7 @@
 import { BackendError } from '../support/errors.js';
 import type { GenerationRequest } from './request.js';
 import type { Source } from './request-source.js';
+import type { LogitsProcessor } from './samplers/processor.js';
 import type { Sampler } from './samplers/sampler.js';
 import type { Action, Scheduler } from './scheduler.js';
 import { type FinishReason, prefillLength, type Sequence } from './sequence.js';
@@ -50,6 +51,8 @@ interface Parts {
   readonly runner: StepRunner;
   readonly sampler: Sampler;
   readonly maxBatch: number;
+  /** For the record of a trace. */
+  readonly processors: readonly LogitsProcessor[];
   fits(slots: number, capacity: number): boolean;
 }
 
@@ -97,7 +100,7 @@ export async function runGeneration(
       const finished = await perform(parts, action, { stats, onToken });
       for (const sequence of finished) {
         stats.numTraces += 1;
-        await onTrace?.(traceOf(sequence, sequence.finish!));
+        await onTrace?.(traceOf(sequence, sequence.finish!, parts.processors));
       }
     }
   } finally {
@@ -174,13 +177,18 @@ async function perform(
   const { sequences, batch } = action;
   ensure(batch, Math.max(...used) + 1);
   await runner.decode(batch, sequences, used);
-  const { ids, logprobs } = await sampler.sample({ sequences, batch, logits: runner.logits(batch) });
+  const { ids, logprobs, statistics } = await sampler.sample({ sequences, batch, logits: runner.result(batch) });
   stats.decodeMs += performance.now() - startedMs;
   stats.numSteps += 1;
   stats.numTokens += sequences.length;
   const finished: Sequence[] = [];
   for (let row = 0; row < sequences.length; row++) {
     const sequence = sequences[row];
+    for (const [name, values] of Object.entries(statistics)) {
+      const kept = sequence.statistics.get(name) ?? [];
+      kept.push(values[row]);
+      sequence.statistics.set(name, kept);
+    }
     append(sequence, Number(ids[row]), logprobs[row], onToken);
     if (sequence.finish !== undefined) finished.push(sequence);
   }

@@ -4,6 +4,7 @@ import type { LanguageModel } from '../model/language-model.js';
 import { ConfigError, invariant } from '../support/errors.js';
 import type { Tokenizer } from '../tokenizer/types.js';
 import { batchBucket } from './buckets.js';
+import { type Companion, createJoinedRunner, shareOfModel } from './companions.js';
 import { type GenerateOptions, type GenerationStats, runGeneration } from './generation-loop.js';
 import { cacheFits, checkCacheFits } from './kv-cache.js';
 import { type CheckedRequest, checkRequest, createSequence, type GenerationRequest } from './request.js';
@@ -12,7 +13,6 @@ import type { LogitsProcessor } from './samplers/processor.js';
 import { createSampler } from './samplers/sampler.js';
 import { createScheduler } from './scheduler.js';
 import { longestLength, type Sequence } from './sequence.js';
-import { createStepRunner } from './step-runner.js';
 
 export type { GenerateOptions, GenerationStats, TokenEvent } from './generation-loop.js';
 
@@ -27,8 +27,10 @@ export interface GeneratorOptions {
   readonly prefillTokens?: number | undefined;
   /** Most memory for keys and values; default: three quarters of the machine's memory, less what the runtime holds already. */
   readonly maxCacheBytes?: number | undefined;
-  /** Further pieces of the distribution (a defence), between the temperature and the truncations. */
+  /** Further pieces of the distribution (a defence). */
   readonly processors?: readonly LogitsProcessor[] | undefined;
+  /** Models that see every token too, and whose results the processors read. Their tokens must be the model's. */
+  readonly companions?: readonly Companion[] | undefined;
 }
 
 export interface Generator {
@@ -55,18 +57,21 @@ export function createGenerator(model: LanguageModel, options: GeneratorOptions 
   const limits = checkLimits(options);
   const { maxBatch } = limits;
   const maxCacheBytes = options.maxCacheBytes ?? totalmem() * CACHE_SHARE_OF_MEMORY - model.compiler.runtime.ownedBytes;
-  const runner = createStepRunner(model, { maxBatch: batchBucket(maxBatch), maxCacheBytes });
+  const { companions = [], processors = [] } = options;
+  const runner = createJoinedRunner(model, companions, { maxBatch: batchBucket(maxBatch), maxCacheBytes });
+  // Companions' caches grow in step with the model's, so what fits in its share fits in theirs.
+  const modelCacheBytes = maxCacheBytes * shareOfModel(model, companions);
   const sampler = createSampler(compiler, {
     vocabSize: config.vocabSize,
     unnamed: unnamedIds(config.vocabSize, tokenizer),
-    processors: options.processors ?? [],
+    processors,
   });
   let isBusy = false;
 
   const checked = (request: GenerationRequest): CheckedRequest => {
     const complete = checkRequest(request, config, tokenizer);
     // Alone it must fit; how many may run beside it is the scheduler's business.
-    checkCacheFits(config, { slots: 1, capacity: longestLength(complete) }, maxCacheBytes);
+    checkCacheFits(config, { slots: 1, capacity: longestLength(complete) }, modelCacheBytes);
     return complete;
   };
 
@@ -76,13 +81,13 @@ export function createGenerator(model: LanguageModel, options: GeneratorOptions 
       invariant(!isBusy, 'a generator was asked to generate while it generates');
       isBusy = true;
       try {
-        const fits = (slots: number, capacity: number) => cacheFits(config, { slots, capacity }, maxCacheBytes);
+        const fits = (slots: number, capacity: number) => cacheFits(config, { slots, capacity }, modelCacheBytes);
         const scheduler = createScheduler({ ...limits, fits });
         const expand = (request: GenerationRequest): Sequence[] => {
           const complete = checked(request);
           return Array.from({ length: complete.samples }, (_, sample) => createSequence(complete, sample, tokenizer));
         };
-        const parts = { scheduler, runner, sampler, maxBatch, fits };
+        const parts = { scheduler, runner, sampler, maxBatch, fits, processors };
         return await runGeneration(parts, createSource(requests), { expand, callbacks });
       } finally {
         isBusy = false;

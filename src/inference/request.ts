@@ -109,6 +109,7 @@ export function createSequence(request: CheckedRequest, sample: number, tokenize
     promptTokens,
     tokens: [],
     logprobs: [],
+    statistics: new Map(),
     seed: deriveSeed(seed, id, sample),
     requestSeed: seed,
     sampler,

@@ -15,6 +15,7 @@ function sequence(id: number, promptTokens: readonly number[], maxTokens: number
     promptTokens,
     tokens: [],
     logprobs: [],
+    statistics: new Map(),
     seed: '',
     requestSeed: 0,
     sampler,

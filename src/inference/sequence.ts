@@ -14,6 +14,8 @@ export interface Sequence {
   /** The response so far; `logprobs` go with it. */
   readonly tokens: number[];
   readonly logprobs: number[];
+  /** Numbers that processors gave for each token, by name. */
+  readonly statistics: Map<string, number[]>;
   /** Decides every random number of this sequence, whatever shares its batch; made of the request's. */
   readonly seed: string;
   readonly requestSeed: number;

@@ -1,10 +1,12 @@
 /** The device side of decoding: the cache, and the bound sessions that extend it. It decides nothing. */
-import type { Binding, Tensor } from '../engine/runtime/types.js';
+import type { Binding, Tensor, TensorMap } from '../engine/runtime/types.js';
 import { type LanguageModel, modelTensors } from '../model/language-model.js';
+import { invariant } from '../support/errors.js';
 import { buildDecodeGraph } from './decode-graph.js';
 import { type CacheSize, createKvCache } from './kv-cache.js';
 import { buildPrefillGraph } from './prefill-graph.js';
 import { prefillLength, type Sequence, tokenAt } from './sequence.js';
+import { buildTangentGraph, tangentName } from './tangent-graph.js';
 
 /** Prompt tokens start … start + time − 1 of sequences that stand in consecutive slots (several only where start = 0). */
 interface PrefillStep {
@@ -22,12 +24,22 @@ export interface StepRunner {
   prefill(step: PrefillStep): Promise<void>;
   /**
    * One token of every row: row r is slot r. Rows without a decoding sequence are padding, which writes behind what
-   * `used[r]` tokens of the slot hold. The logits are in `logits(batch)`.
+   * `used[r]` tokens of the slot hold. The result is in `result(batch)`.
    */
   decode(batch: number, rows: readonly Sequence[], used: readonly number[]): Promise<void>;
-  /** [batch, V], one memory for all batches. */
-  logits(batch: number): Tensor<'float32'>;
+  /** [batch, V], one memory for all batches: logits, or what else this runner computes for each token. */
+  result(batch: number): Tensor<'float32'>;
   dispose(): void;
+}
+
+export interface StepRunnerOptions {
+  readonly maxBatch: number;
+  readonly maxCacheBytes: number;
+  /**
+   * A direction in the space of the parameters, by their names: the runner then gives, instead of logits, the derivatives of the
+   * log-probabilities along it, and keeps a second cache for tangents.
+   */
+  readonly direction?: ReadonlyMap<string, Tensor<'float32'>> | undefined;
 }
 
 interface Feeds {
@@ -46,13 +58,20 @@ const MAX_PREFILL_BINDINGS = 32;
 
 export function createStepRunner(
   model: LanguageModel,
-  { maxBatch, maxCacheBytes }: { maxBatch: number; maxCacheBytes: number },
+  { maxBatch, maxCacheBytes, direction }: StepRunnerOptions,
 ): StepRunner {
   const { compiler, config, lora } = model;
   const { runtime } = compiler;
-  const cache = createKvCache(runtime, config, maxCacheBytes);
-  const logitsMemory = runtime.tensor('float32', [maxBatch, config.vocabSize]);
-  const logitsOf = new Map<number, Tensor<'float32'>>();
+  const isTangent = direction !== undefined;
+  invariant(!isTangent || lora === undefined, 'directions are those of whole models: merge adapters first');
+  const caches = Array.from({ length: isTangent ? 2 : 1 }, () =>
+    createKvCache(runtime, config, maxCacheBytes / (isTangent ? 2 : 1)),
+  );
+  const [cache, tangentCache] = caches;
+  const resultMemory = runtime.tensor('float32', [maxBatch, config.vocabSize]);
+  const resultOf = new Map<number, Tensor<'float32'>>();
+  const kind = isTangent ? 'tangent' : 'logits';
+  const tangents = prefixed(Object.fromEntries(direction ?? []));
   const decodes = new Map<number, Bound>();
   const prefills = new Map<string, Bound>();
 
@@ -71,13 +90,17 @@ export function createStepRunner(
     decodes.clear();
     prefills.clear();
   };
-  const sharedTensors = () => modelTensors(model, cache.size.capacity);
+  const sharedTensors = () => ({ ...modelTensors(model, cache.size.capacity), ...tangents });
+  const cacheViews = (firstSlot: number, batch: number): TensorMap => ({
+    ...cache.views(firstSlot, batch),
+    ...prefixed(tangentCache?.views(firstSlot, batch) ?? {}),
+  });
 
-  const logits = (batch: number): Tensor<'float32'> => {
-    const known = logitsOf.get(batch);
+  const result = (batch: number): Tensor<'float32'> => {
+    const known = resultOf.get(batch);
     if (known !== undefined) return known;
-    const view = runtime.view(logitsMemory, 0, [batch, config.vocabSize]);
-    logitsOf.set(batch, view);
+    const view = runtime.view(resultMemory, 0, [batch, config.vocabSize]);
+    resultOf.set(batch, view);
     return view;
   };
 
@@ -87,9 +110,17 @@ export function createStepRunner(
     const { capacity } = cache.size;
     const feeds = createFeeds(batch, 1);
     const binding = compiler.bind(
-      `decode/${model.architectureKey}/${batch}/${capacity}`,
-      (g) => buildDecodeGraph(g, config, { batch, capacity }, lora),
-      { ...sharedTensors(), ...cache.views(0, batch), ...feeds, logits: logits(batch) },
+      `decode/${kind}/${model.architectureKey}/${batch}/${capacity}`,
+      (g) => {
+        if (!isTangent) buildDecodeGraph(g, config, { batch, capacity }, lora);
+        else buildTangentGraph(g, config, { batch, time: 1, capacity, firstChunk: false }, { head: true });
+      },
+      {
+        ...sharedTensors(),
+        ...cacheViews(0, batch),
+        ...feeds,
+        [isTangent ? 'derivatives' : 'logits']: result(batch),
+      },
     );
     const bound = { ...feeds, binding };
     decodes.set(batch, bound);
@@ -110,9 +141,12 @@ export function createStepRunner(
     }
     const feeds = createFeeds(batch, time);
     const binding = compiler.bind(
-      `prefill/${model.architectureKey}/${name}`,
-      (g) => buildPrefillGraph(g, config, shape, lora),
-      { ...sharedTensors(), ...cache.views(firstSlot, batch), ...feeds },
+      `prefill/${kind}/${model.architectureKey}/${name}`,
+      (g) => {
+        if (isTangent) buildTangentGraph(g, config, shape, { head: false });
+        else buildPrefillGraph(g, config, shape, lora);
+      },
+      { ...sharedTensors(), ...cacheViews(firstSlot, batch), ...feeds },
     );
     const bound = { ...feeds, binding };
     prefills.set(key, bound);
@@ -121,9 +155,12 @@ export function createStepRunner(
 
   return {
     ensure(need, used) {
-      if (cache.ensure(need, used)) releaseAll();
+      const moved = caches.map((each) => each.ensure(need, used));
+      if (moved.includes(true)) releaseAll();
     },
-    copy: (from, to, count) => cache.copy(from, to, count),
+    copy(from, to, count) {
+      for (const each of caches) each.copy(from, to, count);
+    },
     async prefill(step) {
       const { sequences, start, time } = step;
       const bound = bindPrefill(sequences.length, step);
@@ -152,12 +189,15 @@ export function createStepRunner(
       bound.total.data[0] = longest;
       await bound.binding.run();
     },
-    logits,
+    result,
     dispose() {
       releaseAll();
-      cache.dispose();
-      logitsMemory.dispose();
-      logitsOf.clear();
+      for (const each of caches) each.dispose();
+      resultMemory.dispose();
+      resultOf.clear();
     },
   };
 }
+
+const prefixed = (tensors: TensorMap): TensorMap =>
+  Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [tangentName(name), tensor]));

@@ -1,4 +1,5 @@
 /** A finished response, as it is written. */
+import type { LogitsProcessor } from './samplers/processor.js';
 import type { SamplerSettings } from './samplers/settings.js';
 import type { FinishReason, Sequence } from './sequence.js';
 
@@ -15,15 +16,24 @@ export interface Trace {
   readonly text: string;
   /** `stop`: an end-of-sequence id or a stop string; `length`: the limit or the end of the context. */
   readonly finish: FinishReason;
-  readonly sampler: SamplerSettings;
+  /** Every setting that shaped the distribution: the sampler's, and those of further processors by their names. */
+  readonly sampler: SamplerSettings & Readonly<Record<string, unknown>>;
   /** ln p(token | before) under the model's own distribution: no temperature, no truncation. */
   readonly logprobs: readonly number[];
   /** Of the request. */
   readonly seed: number;
+  /** Numbers for each token that processors gave, by name; absent where none did. */
+  readonly statistics?: Readonly<Record<string, readonly number[]>>;
 }
 
-export function traceOf(sequence: Sequence, finish: FinishReason): Trace {
-  const { id, sample, promptTokens, tokens, sampler, logprobs, requestSeed } = sequence;
+/** What a trace tells of its distribution. */
+export function samplerRecord(sampler: SamplerSettings, processors: readonly LogitsProcessor[]): Trace['sampler'] {
+  const further = processors.filter(({ settings }) => settings !== undefined);
+  return { ...sampler, ...Object.fromEntries(further.map(({ name, settings }) => [name, settings])) };
+}
+
+export function traceOf(sequence: Sequence, finish: FinishReason, processors: readonly LogitsProcessor[]): Trace {
+  const { id, sample, promptTokens, tokens, sampler, logprobs, requestSeed, statistics } = sequence;
   return {
     id,
     sample,
@@ -31,8 +41,9 @@ export function traceOf(sequence: Sequence, finish: FinishReason): Trace {
     tokens,
     text: sequence.text?.text ?? '',
     finish,
-    sampler,
+    sampler: samplerRecord(sampler, processors),
     logprobs,
     seed: requestSeed,
+    ...(statistics.size === 0 ? {} : { statistics: Object.fromEntries(statistics) }),
   };
 }

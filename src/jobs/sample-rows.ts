@@ -1,8 +1,8 @@
 /** Prompts to traces: a file in, a file out, written row by row and continued where it stopped. */
 import type { GenerationStats } from '../inference/generation-loop.js';
-import { createGenerator } from '../inference/generator.js';
+import { createGenerator, type GeneratorOptions } from '../inference/generator.js';
 import { type SamplerSettings, samplerSchema } from '../inference/samplers/settings.js';
-import type { Trace } from '../inference/trace.js';
+import { samplerRecord, type Trace } from '../inference/trace.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { ConfigError } from '../support/errors.js';
 import { canonicalJson } from '../support/hash.js';
@@ -33,6 +33,8 @@ export interface SampleRowsOptions extends SampleSettings {
   readonly chatDate?: string | undefined;
   /** Sequences computed at a time; default 32. */
   readonly maxBatch?: number | undefined;
+  /** A defence: what further shapes the distribution, and the models it needs beside. */
+  readonly defence?: Pick<GeneratorOptions, 'processors' | 'companions'> | undefined;
   readonly signal?: AbortSignal;
   /** Told once before the work: traces wanted, and those the output already holds. */
   readonly onStart?: (plan: { numTraces: number; numDone: number }) => void;
@@ -65,10 +67,12 @@ export async function sampleRows(opened: OpenedModel, options: SampleRowsOptions
     return { id: String(row.id), promptTokens, samples, maxTokens: limit, sampler, seed, stop };
   });
   const idOf = new Map(rows.map(({ id }) => [String(id), id]));
-  const generator = createGenerator(model, { tokenizer, maxBatch: options.maxBatch });
+  const generator = createGenerator(model, { tokenizer, maxBatch: options.maxBatch, ...options.defence });
+  const record = samplerRecord(sampler, options.defence?.processors ?? []);
   try {
     for (const request of requests) generator.check(request);
-    const done = await tracesDone(model, requests, options.output);
+    const wanted = requests.map((request) => ({ ...request, sampler: record }));
+    const done = await tracesDone(model, wanted, options.output);
     const isDone = (id: string, sample: number) => done.has(`${id}\0${sample}`);
     const missing = requests.filter(({ id }) =>
       Array.from({ length: samples }, (_, k) => k).some((k) => !isDone(id, k)),
@@ -112,7 +116,7 @@ type Wanted = {
   readonly id: string;
   readonly promptTokens: readonly number[];
   readonly maxTokens: number;
-  readonly sampler: SamplerSettings;
+  readonly sampler: Trace['sampler'];
   readonly seed: number;
 };
 
@@ -155,10 +159,10 @@ function difference(trace: Partial<Trace>, { promptTokens, maxTokens, sampler, s
 export async function samplePrompt(
   opened: OpenedModel,
   promptTokens: readonly number[],
-  options: SampleSettings & { signal?: AbortSignal; onText?: (text: string) => void },
+  options: SampleSettings & Pick<SampleRowsOptions, 'defence' | 'signal'> & { onText?: (text: string) => void },
 ): Promise<Trace | undefined> {
-  const { onText, signal, ...settings } = options;
-  const generator = createGenerator(opened.model, { tokenizer: opened.tokenizer, maxBatch: 1 });
+  const { onText, signal, defence, ...settings } = options;
+  const generator = createGenerator(opened.model, { tokenizer: opened.tokenizer, maxBatch: 1, ...defence });
   try {
     let result: Trace | undefined;
     await generator.generate([{ id: 'prompt', promptTokens, ...settings }], {

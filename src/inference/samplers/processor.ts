@@ -27,18 +27,31 @@ export interface SamplingStep {
  */
 export interface LogitsProcessor {
   readonly name: string;
+  /** Tells the graph it builds from those of other processors of the same name. */
+  readonly variant?: string;
+  /** Where it acts; default 'beforeTruncation', between the temperature and top-k, top-p and min-p. */
+  readonly position?: 'beforeTemperature' | 'beforeTruncation' | 'afterTruncation';
+  /** What it does to the distribution, for the record of a trace. Settings of single sequences belong to the sequence. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+  /** Numbers it gives for each token drawn, by name. */
+  readonly statistics?: readonly string[];
   /** Whether any of these sequences needs it; the graph leaves it out otherwise, which must change nothing for the others. */
   isNeeded(sequences: readonly Sequence[]): boolean;
   /** Static size for these sequences, from few values: each is a graph of its own. */
   size(sequences: readonly Sequence[], vocabSize: number): number;
   /** The inputs it adds, by name; a defence declares [B, V] tensors here that other models write. */
   columns(shape: StepShape): Readonly<Record<string, TensorType>>;
-  /** logits [B, V] → logits [B, V]; `check` [B, 1] is for `retry`, and there if and only if that is. */
+  /** Tensors that stand in for columns of these names: written elsewhere, as the logits of a companion model are. */
+  supplied?(batch: number): TensorMap;
+  /**
+   * logits [B, V] → logits [B, V]; `check` [B, 1] is for `retry`, and there if and only if that is. `statistics` has an entry for
+   * each name declared: [B, 1], or [B, V] of which the entry of the token drawn is taken.
+   */
   build(
     g: GraphBuilder,
     logits: Value,
     inputs: { readonly columns: Readonly<Record<string, Value>>; readonly shape: StepShape },
-  ): { readonly logits: Value; readonly check?: Value };
+  ): { readonly logits: Value; readonly check?: Value; readonly statistics?: Readonly<Record<string, Value>> };
   /** Writes the settings of a sequence, which stands in row `row`, into the columns. */
   fill(columns: TensorMap, row: number, sequence: Sequence, shape: StepShape): void;
   /** Runs before the graph does; may compute into the columns. */

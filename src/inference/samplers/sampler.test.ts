@@ -30,6 +30,7 @@ function sequence(settings: Partial<SamplerSettings>, ids: { prompt?: number[]; 
     promptTokens: ids.prompt ?? [0],
     tokens: ids.tokens ?? [],
     logprobs: [],
+    statistics: new Map(),
     seed: 'seed',
     requestSeed: 0,
     sampler: samplerSchema.parse(settings),

@@ -16,14 +16,22 @@ export interface SamplerOptions {
   readonly vocabSize: number;
   /** Ids that are never drawn. */
   readonly unnamed: readonly number[];
-  /** Stand between the temperature and the truncations. */
+  /** Beside the built-in ones, each at its position. */
   readonly processors: readonly LogitsProcessor[];
 }
 
 export interface Sampler {
-  /** Draws one token for each row; row r of the result is `ids[r]`, `logprobs[r]`. */
-  sample(step: SamplingStep): Promise<{ readonly ids: BigInt64Array; readonly logprobs: Float32Array }>;
+  /** Draws one token for each row. */
+  sample(step: SamplingStep): Promise<Drawn>;
   dispose(): void;
+}
+
+/** Row r of a step is entry r of each array. */
+export interface Drawn {
+  readonly ids: BigInt64Array;
+  readonly logprobs: Float32Array;
+  /** Of the processors that took part, by name. */
+  readonly statistics: Readonly<Record<string, Float32Array>>;
 }
 
 interface Bound {
@@ -34,12 +42,24 @@ interface Bound {
   readonly uniforms: Tensor<'float32'> | undefined;
   readonly ids: Tensor<'int64'>;
   readonly logprobs: Tensor<'float32'>;
+  readonly statistics: Readonly<Record<string, Tensor<'float32'>>>;
   readonly owned: readonly Tensor[];
 }
 
 /** A sampler; the logits it is given at one batch must always be the same tensor. */
 export function createSampler(compiler: Compiler, { vocabSize, unnamed, processors }: SamplerOptions): Sampler {
-  const order = [createRepetitionPenalty(), temperature, ...processors, topK, topP, minP];
+  const at = (position: LogitsProcessor['position']) =>
+    processors.filter((processor) => (processor.position ?? 'beforeTruncation') === position);
+  const order = [
+    createRepetitionPenalty(),
+    ...at('beforeTemperature'),
+    temperature,
+    ...at('beforeTruncation'),
+    topK,
+    topP,
+    minP,
+    ...at('afterTruncation'),
+  ];
   const identity = sha256OfJson({ vocabSize, unnamed });
   const bound = new Map<string, Bound>();
 
@@ -51,7 +71,7 @@ export function createSampler(compiler: Compiler, { vocabSize, unnamed, processo
 
   const bind = (step: SamplingStep, stages: readonly SamplingStage[], greedy: boolean): Bound => {
     const { batch, logits } = step;
-    const names = stages.map(({ processor, size }) => `${processor.name}=${size}`).join();
+    const names = stages.map(({ processor, size }) => `${processor.name}${processor.variant ?? ''}=${size}`).join();
     const key = `${batch}/${greedy ? 'greedy' : 'sampled'}/${names}`;
     const known = bound.get(key);
     if (known !== undefined) return known;
@@ -98,7 +118,10 @@ export function createSampler(compiler: Compiler, { vocabSize, unnamed, processo
         }
         await at.binding.run();
         stages = widened(step, stages, at);
-        if (stages === undefined) return { ids: at.ids.data, logprobs: at.logprobs.data };
+        if (stages === undefined) {
+          const numbers = Object.entries(at.statistics).map(([name, tensor]) => [name, tensor.data] as const);
+          return { ids: at.ids.data, logprobs: at.logprobs.data, statistics: Object.fromEntries(numbers) };
+        }
       }
     },
     dispose() {
@@ -122,9 +145,10 @@ function bindSampling(compiler: Compiler, key: string, shape: SamplingShape, log
   const named: Record<string, Tensor> = { logits };
   const columns = stages.map(({ processor, size }) => {
     const types = Object.entries(processor.columns({ batch, vocabSize, size }));
+    const supplied = processor.supplied?.(batch) ?? {};
     return Object.fromEntries(
       types.map(([name, { dtype, shape: extents }]) => {
-        const tensor = own(runtime.tensor(dtype, extents));
+        const tensor = supplied[name] ?? own(runtime.tensor(dtype, extents));
         named[`${processor.name}.${name}`] = tensor;
         return [name, tensor];
       }),
@@ -136,10 +160,19 @@ function bindSampling(compiler: Compiler, key: string, shape: SamplingShape, log
     named[`${processor.name}.check`] = check;
     return check;
   });
+  const statistics = Object.fromEntries(
+    stages.flatMap(({ processor }) =>
+      (processor.statistics ?? []).map((name) => {
+        const tensor = own(runtime.tensor('float32', [batch, 1]));
+        named[`statistics.${name}`] = tensor;
+        return [name, tensor] as const;
+      }),
+    ),
+  );
   const uniforms = greedy ? undefined : own(runtime.tensor('float32', [batch, 1]));
   const ids = own(runtime.tensor('int64', [batch]));
   const logprobs = own(runtime.tensor('float32', [batch, 1]));
   if (uniforms !== undefined) named.uniforms = uniforms;
   const binding = compiler.bind(key, (g) => buildSamplingGraph(g, shape), { ...named, ids, logprobs });
-  return { binding, columns, checks, uniforms, ids, logprobs, owned };
+  return { binding, columns, checks, uniforms, ids, logprobs, statistics, owned };
 }

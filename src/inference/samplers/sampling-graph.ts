@@ -38,7 +38,7 @@ export const LARGEST_UNIFORM = 1 - 2 ** -24;
 
 /**
  * Inputs: logits [B, V], the processors' columns (`processor.column`) and, unless greedy, uniforms [B, 1]. Outputs: the
- * processors' checks, ids [B] int64 and logprobs [B, 1], the log-probability of each id under the model's own distribution (the unprocessed logits).
+ * processors' checks and statistics [B, 1], ids [B] int64 and logprobs [B, 1], the log-probability of each id under the model's own distribution (the unprocessed logits).
  */
 export function buildSamplingGraph(
   g: GraphBuilder,
@@ -47,6 +47,7 @@ export function buildSamplingGraph(
   const raw = g.input('logits', 'float32', [batch, vocabSize]);
   let logits =
     unnamed.length === 0 ? raw : add(g, raw, g.constant('float32', [1, vocabSize], maskOf(unnamed, vocabSize)));
+  const statistics = new Map<string, Value>();
   for (const { processor, size } of stages) {
     const shape = { batch, vocabSize, size };
     const columns = Object.fromEntries(
@@ -58,10 +59,16 @@ export function buildSamplingGraph(
     const built = processor.build(g, logits, { columns, shape });
     logits = built.logits;
     if (built.check !== undefined) g.output(`${processor.name}.check`, built.check);
+    for (const name of processor.statistics ?? []) statistics.set(name, built.statistics![name]);
   }
   const ids = greedy ? argMax(g, logits) : inverseCdf(g, logits, g.input('uniforms', 'float32', [batch, 1]));
   g.output('ids', ids);
-  g.output('logprobs', gatherElements(g, logSoftmax(g, raw), reshape(g, ids, [batch, 1])));
+  const drawn = reshape(g, ids, [batch, 1]);
+  g.output('logprobs', gatherElements(g, logSoftmax(g, raw), drawn));
+  for (const [name, value] of statistics) {
+    const isOfTokens = value.shape[1] === vocabSize && vocabSize > 1;
+    g.output(`statistics.${name}`, isOfTokens ? gatherElements(g, value, drawn) : value);
+  }
 }
 
 /** The first v whose cumulative probability exceeds u (of the total, which rounding keeps from being 1): the number of those that do not. */

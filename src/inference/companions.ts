@@ -1,0 +1,64 @@
+/** Models that go along with the one being sampled, token by token: the proxies of a defence. */
+import type { LanguageModel } from '../model/language-model.js';
+import { cacheBytesPerToken } from './kv-cache.js';
+import { createStepRunner, type StepRunner, type StepRunnerOptions } from './step-runner.js';
+
+/**
+ * A model whose [B, V] result (logits, or derivatives along `direction`) is wanted for each token beside the sampled model's. It sees
+ * the same tokens in the same slots. A processor reads `result(batch)`, which stands when its graph runs.
+ */
+export interface Companion {
+  readonly model: LanguageModel;
+  readonly direction?: StepRunnerOptions['direction'];
+  /** Set by the generator that the companion goes with. */
+  runner: StepRunner | undefined;
+}
+
+/** Bytes that a companion keeps for each token. */
+const bytesPerToken = ({ model, direction }: Companion): number =>
+  cacheBytesPerToken(model.config) * (direction === undefined ? 1 : 2);
+
+/** The part of the memory for keys and values that is the model's own. */
+export function shareOfModel(model: LanguageModel, companions: readonly Companion[]): number {
+  const own = cacheBytesPerToken(model.config);
+  return own / companions.reduce((sum, companion) => sum + bytesPerToken(companion), own);
+}
+
+/** One runner that does everything on the model and its companions, each with a cache of its own; its result is the model's. */
+export function createJoinedRunner(
+  model: LanguageModel,
+  companions: readonly Companion[],
+  { maxBatch, maxCacheBytes }: { maxBatch: number; maxCacheBytes: number },
+): StepRunner {
+  const modelBytes = maxCacheBytes * shareOfModel(model, companions);
+  const maxTokens = modelBytes / cacheBytesPerToken(model.config);
+  const main = createStepRunner(model, { maxBatch, maxCacheBytes: modelBytes });
+  const others = companions.map((companion) => {
+    const runner = createStepRunner(companion.model, {
+      maxBatch,
+      maxCacheBytes: maxTokens * bytesPerToken(companion),
+      direction: companion.direction,
+    });
+    companion.runner = runner;
+    return runner;
+  });
+  const runners = [main, ...others];
+  const inTurn = async (run: (runner: StepRunner) => Promise<void>): Promise<void> => {
+    for (const runner of runners) await run(runner);
+  };
+  return {
+    ensure(need, used) {
+      for (const runner of runners) runner.ensure(need, used);
+    },
+    copy(from, to, count) {
+      for (const runner of runners) runner.copy(from, to, count);
+    },
+    prefill: (step) => inTurn((runner) => runner.prefill(step)),
+    decode: (batch, rows, used) => inTurn((runner) => runner.decode(batch, rows, used)),
+    result: main.result,
+    dispose() {
+      for (const runner of runners) runner.dispose();
+      for (const companion of companions) companion.runner = undefined;
+    },
+  };
+}
