@@ -9,6 +9,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,6 +19,9 @@ import { fileURLToPath } from 'node:url';
 import { sha256 } from '../../src/support/hash.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Compiled states of the sources that are older are removed. */
+const MAX_AGE_MS = 3_600_000;
 
 /** Compiles src/ below node_modules, where its imports resolve; once for each state of the sources. Gives the path of main.js. */
 function compile(): string {
@@ -39,6 +43,10 @@ function compile(): string {
     } catch (error) {
       rmSync(temporary, { recursive: true });
       if (!existsSync(folder)) throw error; // else another test was first
+    }
+    for (const name of readdirSync(cache)) {
+      const old = join(cache, name);
+      if (Date.now() - statSync(old).mtimeMs > MAX_AGE_MS) rmSync(old, { recursive: true, force: true });
     }
   }
   return join(folder, 'dist', 'cli', 'main.js');
