@@ -49,7 +49,7 @@ export function createTilt(options: TiltOptions): LogitsProcessor {
 
   return {
     name: permuted ? 'permutation' : 'antidistillation',
-    variant: `${estimator}/${order}`,
+    variant: [estimator, order, ...companions.map(({ model }) => model.config.vocabSize)].join('/'),
     position: order === 'paper' ? 'afterTruncation' : 'beforeTemperature',
     settings: { lambda, estimator, ...(isExact ? {} : { epsilon }), order, proxy },
     statistics: ['delta', 'klNats'],
