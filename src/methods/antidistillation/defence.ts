@@ -5,12 +5,10 @@ import type { LogitsProcessor } from '../../inference/samplers/processor.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import type { EstimatorKind } from './estimators.js';
 import { perturbedModel } from './perturb.js';
-import type { Proxy } from './proxy.js';
+import type { ProxyArtefact } from './proxy.js';
 import { createTilt } from './tilt.js';
 
 export interface DefenceOptions {
-  /** Weight of Δ, in the units of the un-normalised gradient. */
-  readonly lambda: number;
   /** Default: central differences, as in the paper. */
   readonly estimator?: EstimatorKind;
   /** Step of a difference; default: the proxy's own. */
@@ -20,27 +18,31 @@ export interface DefenceOptions {
   readonly permuted?: boolean;
 }
 
-/** Antidistillation sampling, ready for `createGenerator({ processors: [processor], companions })`. */
+/** Antidistillation sampling, ready for `createGenerator({ processors: [tilt(lambda)], companions })`. */
 export interface Defence {
-  readonly processor: LogitsProcessor;
+  /** The processor of a strength: λ weighs Δ in the units of the un-normalised gradient. */
+  tilt(lambda: number): LogitsProcessor;
   readonly companions: readonly Companion[];
   /** Frees what was made for it: perturbed models or the direction; not the proxy model. */
   dispose(): void;
 }
 
 /** `model` is the proxy's, in memory; it stays the caller's. */
-export function createDefence(model: LanguageModel, proxy: Proxy, options: DefenceOptions): Defence {
-  const { lambda, estimator = 'central', epsilon = proxy.epsilon, order = 'paper', permuted = false } = options;
+export function createDefence(model: LanguageModel, proxy: ProxyArtefact, options: DefenceOptions = {}): Defence {
+  const { estimator = 'central', epsilon = proxy.epsilon, order = 'paper', permuted = false } = options;
   const { companions, dispose } = companionsOf(model, proxy, { estimator, epsilon });
   const { gradientNorm, lossNats, responseTokens } = proxy;
   const record = { gradientNorm, lossNats, responseTokens };
-  const processor = createTilt({ lambda, estimator, epsilon, order, permuted, companions, proxy: record });
-  return { processor, companions, dispose };
+  return {
+    tilt: (lambda) => createTilt({ lambda, estimator, epsilon, order, permuted, companions, proxy: record }),
+    companions,
+    dispose,
+  };
 }
 
 function companionsOf(
   model: LanguageModel,
-  proxy: Proxy,
+  proxy: ProxyArtefact,
   { estimator, epsilon }: { estimator: EstimatorKind; epsilon: number },
 ): Pick<Defence, 'companions' | 'dispose'> {
   if (estimator === 'jvp') {

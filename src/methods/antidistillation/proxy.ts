@@ -45,7 +45,7 @@ const recordSchema = z.object({
 
 type ProxyRecord = z.infer<typeof recordSchema>;
 
-export interface Proxy {
+export interface ProxyArtefact {
   /** g = ∇ℓ(θ), not normalised, by the checkpoint's own parameter names; a tied matrix stands once. */
   readonly gradient: ReadonlyMap<string, Float32Array>;
   /** ‖g‖ over all parameters. */
@@ -70,7 +70,7 @@ export function proxyConfigHash(config: TransformerConfig): string {
 }
 
 /** Writes `gradient.safetensors` and then `proxy.json`, which makes the folder a proxy. Errors: DataError. */
-export async function writeProxy(folder: string, config: TransformerConfig, proxy: Proxy): Promise<void> {
+export async function writeProxy(folder: string, config: TransformerConfig, proxy: ProxyArtefact): Promise<void> {
   try {
     mkdirSync(folder, { recursive: true });
   } catch (error) {
@@ -95,7 +95,7 @@ export async function writeProxy(folder: string, config: TransformerConfig, prox
  * Reads a proxy and checks that it belongs to a model of this configuration. Errors: DataError where the folder is no proxy, is
  * damaged, is of another model, or holds a gradient that is zero or not finite.
  */
-export function readProxy(folder: string, config: TransformerConfig): Proxy {
+export function readProxy(folder: string, config: TransformerConfig): ProxyArtefact {
   const { provenance, schemaVersion: _version, ...record } = readProxyRecord(folder);
   if (provenance.configHash !== proxyConfigHash(config)) {
     throw new DataError(

@@ -125,7 +125,7 @@ async function readPositions<Request extends ReadoutRequest>(
       how.signal?.throwIfAborted();
       const part = requests.slice(start, start + capacity);
       await bound.run(how.trunks, part);
-      part.forEach((request, index) => collect(bound, index, request));
+      for (const [index, request] of part.entries()) collect(bound, index, request);
     }
   } finally {
     bound.dispose();

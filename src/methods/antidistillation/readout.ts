@@ -110,9 +110,11 @@ export function bindReadout(
           to.data.set(from.subarray(position * width, (position + 1) * width), index * width);
         });
       };
-      hiddens.forEach((hidden, index) => copy(trunks[index].hidden, hidden));
+      for (const [index, hidden] of hiddens.entries()) copy(trunks[index].hidden, hidden);
       if (moving !== undefined) copy(trunks[0].tangent!, moving);
-      if (targets !== undefined) requests.forEach(({ target }, index) => (targets.data[index] = BigInt(target)));
+      requests.forEach(({ target }, index) => {
+        if (targets !== undefined) targets.data[index] = BigInt(target);
+      });
       await binding.run();
     },
     valueOf: (index) => values!.data[index],

@@ -14,7 +14,7 @@ import { deriveSeed, uniformAt } from '../../support/random.js';
 import { createDefence, type DefenceOptions } from './defence.js';
 import { ESTIMATOR_KINDS } from './estimators.js';
 import { perturbedModel } from './perturb.js';
-import type { Proxy } from './proxy.js';
+import type { ProxyArtefact } from './proxy.js';
 
 const families = join(import.meta.dirname, '../../../test/parity/golden/families');
 const runtime = openRuntime({ threads: 1 });
@@ -30,7 +30,7 @@ after(() => {
 });
 
 /** A direction of about the size a gradient has, the same at every run. */
-function proxyOf(model: LanguageModel): Proxy {
+function proxyOf(model: LanguageModel): ProxyArtefact {
   const gradient = new Map(
     [...model.parameters].map(([name, { data }], at) => [
       name,
@@ -47,7 +47,7 @@ function proxyOf(model: LanguageModel): Proxy {
     responseTokens: 1,
     tokenizerFingerprint: null,
     calibration: null,
-    provenance: {} as Proxy['provenance'],
+    provenance: {} as ProxyArtefact['provenance'],
   };
 }
 const proxy = proxyOf(proxyModel);
@@ -77,15 +77,14 @@ async function sample(
 }
 
 async function sampleDefended(
-  options: DefenceOptions,
+  { lambda, ...options }: DefenceOptions & { lambda: number },
   generator: GeneratorOptions = {},
   wanted?: readonly GenerationRequest[],
   model = proxyModel,
 ): Promise<Trace[]> {
   const defence = createDefence(model, proxyOf(model), options);
   try {
-    const { processor, companions } = defence;
-    return await sample({ ...generator, processors: [processor], companions }, wanted);
+    return await sample({ ...generator, processors: [defence.tilt(lambda)], companions: defence.companions }, wanted);
   } finally {
     defence.dispose();
   }
@@ -226,20 +225,18 @@ describe('antidistillation sampling', () => {
 
 describe('the permuted control', () => {
   test('keeps the multiset of |Δ| at every step, in a new order, decided by the seed', async () => {
-    const defence = createDefence(proxyModel, proxy, { lambda: 1, estimator: 'jvp', permuted: true });
+    const defence = createDefence(proxyModel, proxy, { estimator: 'jvp', permuted: true });
+    const processor = defence.tilt(1);
     const shape = { batch: 2, vocabSize: 64, size: 0 };
     const columns = Object.fromEntries(
-      Object.entries(defence.processor.columns(shape)).map(([name, type]) => [
-        name,
-        runtime.tensor(type.dtype, type.shape),
-      ]),
+      Object.entries(processor.columns(shape)).map(([name, type]) => [name, runtime.tensor(type.dtype, type.shape)]),
     );
     const orders = new Set<string>();
     const sequence = (seed: string, numTokens: number) =>
       ({ seed, tokens: new Array(numTokens).fill(0) }) as unknown as Sequence;
     for (const numTokens of [0, 1, 0]) {
       const sequences = [sequence('a', numTokens), sequence('b', numTokens)];
-      await defence.processor.prepare!({ sequences, batch: 2, logits: undefined as never }, columns);
+      await processor.prepare!({ sequences, batch: 2, logits: undefined as never }, columns);
       const ids = Array.from(columns.permutation.data as BigInt64Array, Number);
       for (const row of [ids.slice(0, 64), ids.slice(64)]) {
         assert.deepEqual(

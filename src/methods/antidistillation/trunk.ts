@@ -101,7 +101,7 @@ export function bindWholeTrunk(source: TrunkSource, { batch, time }: { batch: nu
   );
   return {
     async run(rows) {
-      rows.forEach((tokens, row) => feeds.feed(row, tokens, 0));
+      for (const [row, tokens] of rows.entries()) feeds.feed(row, tokens, 0);
       await binding.run();
     },
     get hidden() {
