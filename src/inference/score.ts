@@ -41,11 +41,14 @@ export interface Scorer {
   check(row: ScoreRow): void;
 }
 
-/** Elements of the largest [N, V] tensor, 64 MiB; log-probabilities take as much again. */
-const MAX_LOGITS = 2 ** 24;
+/** Elements of the largest [N, V] tensor, 128 MiB; log-probabilities take as much again. */
+const MAX_LOGITS = 2 ** 25;
 /** Tokens of a run, padding included. */
 const MAX_TOKENS = 2048;
-const WHOLE_TIMES = [16, 32, 64, 128, 256, 512, 1024, 2048];
+/** Lengths that rows are padded to: multiples of 16, 32 and 64, so that at most a quarter of a longer row is padding. */
+const WHOLE_TIMES = [
+  16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 2048,
+];
 
 /** A scorer; it holds no memory between calls. */
 export function createScorer(model: LanguageModel, options: ScorerOptions = {}): Scorer {
