@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { DataError } from '../../support/errors.js';
+import { solveStrength } from './strength.js';
+
+describe('the search for a strength', () => {
+  test('finds the λ at which a growing measure meets its target, from any start', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.double({ min: -6, max: 6, noNaN: true }),
+        fc.double({ min: -6, max: 6, noNaN: true }),
+        fc.double({ min: 0.5, max: 2, noNaN: true }),
+        async (logSolution, logStart, power) => {
+          const solution = 10 ** logSolution;
+          const measure = async (lambda: number) => 0.2 * (lambda / solution) ** power;
+          const { lambda, value } = await solveStrength(measure, { target: 0.2, initial: 10 ** logStart });
+          assert.ok(Math.abs(value - 0.2) <= 0.03 * 0.2);
+          assert.ok(Math.abs(Math.log(lambda / solution)) < 0.1);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  test('says so where the target is out of reach, with the nearest that it found', async () => {
+    const saturating = async (lambda: number) => 0.5 * (1 - Math.exp(-lambda));
+    await assert.rejects(
+      solveStrength(saturating, { target: 1, initial: 1 }),
+      (error) => error instanceof DataError && /No strength gives 1: .* gives 0\.500/.test(error.message),
+    );
+  });
+
+  test('ends where noise hides the target', async () => {
+    let count = 0;
+    const jump = async (lambda: number) => {
+      count++;
+      return lambda < 1 ? 0.01 : 1;
+    };
+    await assert.rejects(solveStrength(jump, { target: 0.2, initial: 0.1 }), DataError);
+    assert.ok(count <= 40);
+  });
+});
