@@ -13,8 +13,10 @@ const ROOMS = {
   inference: ['model', 'engine', 'tokenizer', 'support'],
   methods: ['training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
   training: ['inference', 'model', 'engine', 'tokenizer', 'support'],
-  jobs: ['methods', 'training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
-  cli: ['jobs', 'methods', 'training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
+  tasks: ['support'],
+  evaluation: ['inference', 'tasks', 'support'],
+  jobs: ['evaluation', 'tasks', 'methods', 'training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
+  cli: ['jobs', 'evaluation', 'tasks', 'methods', 'training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
 };
 
 // The same inside engine/: what each folder may import of its neighbours; `types` means by `import type` only.
@@ -35,6 +37,8 @@ const BOUNDARIES = {
   koffi: 'src/engine/runtime/',
   commander: 'src/cli/',
   'cli-progress': 'src/cli/',
+  hyparquet: 'src/tasks/datasets/',
+  'hyparquet-compressors': 'src/tasks/datasets/',
 };
 
 const root = resolve(process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url)));
