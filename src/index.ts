@@ -11,9 +11,12 @@
  */
 export { type DemoOptions, type DemoResult, type Examination, runDemo } from './jobs/demo.js';
 export { type Inspection, inspectModel } from './jobs/inspect.js';
+export { type MakeProxyOptions, type MakeProxyResult, makeProxy } from './jobs/make-proxy.js';
 export { type OpenedModel, type OpenModelOptions, openModel } from './jobs/open-model.js';
+export { type OpenedProxy, type OpenProxyOptions, openProxy } from './jobs/open-proxy.js';
 export { type ReadRowsOptions, readRows } from './jobs/read-rows.js';
 export { type SampleRowsOptions, type SampleSettings, samplePrompt, sampleRows } from './jobs/sample-rows.js';
+export type { DeltaOptions, RowDeltas } from './jobs/score-deltas.js';
 export { responseLoss, type ScoreRowsOptions, type ScoreSummary, scoreRows } from './jobs/score-rows.js';
 export { type TrainRowsOptions, type TrainRowsResult, trainRows } from './jobs/train-rows.js';
 export type { ParameterSpec, RopeScaling, TransformerConfig } from './model/config.js';

@@ -18,9 +18,19 @@ export const commands: readonly CommandRow[] = [
     load: () => import('./score.js').then(({ score }) => score),
   },
   {
+    name: 'proxy',
+    summary: 'The gradient that antidistillation sampling needs, from holdout traces',
+    load: () => import('./proxy.js').then(({ proxy }) => proxy),
+  },
+  {
     name: 'train',
     summary: 'Train a model, or LoRA adapters, on rows or traces',
     load: () => import('./train.js').then(({ train }) => train),
+  },
+  {
+    name: 'grade',
+    summary: 'Whether pairs of answers mean the same',
+    load: () => import('./grade.js').then(({ grade }) => grade),
   },
   {
     name: 'inspect',

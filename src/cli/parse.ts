@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { Command as Commander, CommanderError, Option } from 'commander';
 import { ConfigError } from '../support/errors.js';
+import { packageVersion } from '../support/package-version.js';
 import type { Command, CommandRow } from './command.js';
 import { buildConfig } from './config.js';
 import { readConfigFile } from './config-file.js';
@@ -95,9 +95,4 @@ function flagsOf(spec: OptionSpec): Option[] {
     option.argParser((value: string, previous: string[] | undefined) => [...(previous ?? []), value]);
   }
   return [option];
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

@@ -1,31 +1,49 @@
 import { z } from 'zod';
 import { openModel } from '../jobs/open-model.js';
 import { scoreRows } from '../jobs/score-rows.js';
+import { ConfigError } from '../support/errors.js';
 import { commandOptions, defineCommand } from './command.js';
-import { adapterOption, chatDateOption, chatOption, modelOption, openOptions } from './model-option.js';
+import { adapterOption, chatDateOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
+import { openProxyOption, proxyOptions } from './proxy-option.js';
 
 export const score = defineCommand({
   description:
-    'Gives the log-probability of every token of a file of rows, in nats. The same command continues a stopped run.',
+    'Gives the log-probability of every token of a file of rows, in nats; with a proxy also Δ, how much a student that learns the ' +
+    'token would lose. The same command continues a stopped run.',
   options: commandOptions({
     model: modelOption,
     adapter: adapterOption,
     input: z.string().meta({ description: 'Rows or traces to score (.jsonl)', placeholder: 'file' }),
     output: z.string().meta({ description: 'Scores (.jsonl)', placeholder: 'file' }),
     topK: z.int().min(0).default(0).meta({ description: 'Likeliest tokens reported at each position' }),
+    ...proxyOptions,
+    distribution: z.boolean().default(false).meta({
+      description: 'Add the distribution that the token after each row is drawn from, under temperature and lambda',
+    }),
+    temperature: samplerOptions.temperature,
     chat: chatOption,
     chatDate: chatDateOption,
   }),
-  examples: ['azeotrope score --model M --input rows.jsonl --output scores.jsonl --top-k 5'],
+  examples: [
+    'azeotrope score --model M --input rows.jsonl --output scores.jsonl --top-k 5',
+    'azeotrope score --model M --proxy DIR --input rows.jsonl --output scores.jsonl --distribution --temperature 0.6 --lambda 0.01',
+  ],
   howToContinue: ({ output }) => `${output} keeps the rows that are scored; the same command does the rest.`,
   run: async (context, config) => {
+    checkOptions(config);
+    const { estimator, epsilon, temperature, lambda } = config;
     const opened = await openModel(config.model, openOptions(context, config));
+    let proxy: Awaited<ReturnType<typeof openProxyOption>>;
     try {
+      proxy = await openProxyOption(context, config, opened);
+      const distribution = config.distribution ? { temperature, lambda } : undefined;
+      const hasDeltas = proxy !== undefined || config.distribution;
       let progress: ReturnType<typeof context.createProgress> | undefined;
       const summary = await scoreRows(opened, {
         input: config.input,
         output: config.output,
         topK: config.topK,
+        deltas: hasDeltas ? { proxy, estimator, epsilon, distribution } : undefined,
         chat: config.chat,
         chatDate: config.chatDate,
         signal: context.signal,
@@ -44,7 +62,29 @@ export const score = defineCommand({
       }
       return summary;
     } finally {
+      proxy?.dispose();
       opened.dispose();
     }
   },
 });
+
+/** Options that would silently do nothing. */
+function checkOptions(config: {
+  proxy?: string | undefined;
+  proxyModel?: string | undefined;
+  estimator: string;
+  epsilon?: number | undefined;
+  lambda: number;
+  distribution: boolean;
+}): void {
+  const { proxy, proxyModel, estimator, epsilon, lambda, distribution } = config;
+  if (proxy === undefined && (proxyModel !== undefined || epsilon !== undefined || lambda !== 0)) {
+    throw new ConfigError('--proxy-model, --epsilon and --lambda are about a proxy. Name its folder with --proxy.');
+  }
+  if (epsilon !== undefined && estimator === 'jvp') {
+    throw new ConfigError('--estimator jvp is the exact derivative: it has no step. Leave --epsilon out.');
+  }
+  if (lambda !== 0 && !distribution) {
+    throw new ConfigError('--lambda shapes the distribution alone. Add --distribution.');
+  }
+}

@@ -6,6 +6,13 @@ import { openJsonlAppender } from '../support/jsonl.js';
 import type { EncodedRow } from '../tokenizer/rows.js';
 import type { OpenedModel } from './open-model.js';
 import { readRows } from './read-rows.js';
+import {
+  checkSameDeltas,
+  createDeltaScorer,
+  type DeltaOptions,
+  type DeltaScorer,
+  type RowDeltas,
+} from './score-deltas.js';
 import { checkSameModel, readWritten } from './written-rows.js';
 
 export interface ScoreRowsOptions {
@@ -15,6 +22,8 @@ export interface ScoreRowsOptions {
   readonly output: string;
   /** Likeliest tokens reported at each position; default none. */
   readonly topK?: number;
+  /** Δ under a proxy, or the distribution after the last token; default neither. */
+  readonly deltas?: DeltaOptions | undefined;
   readonly chat?: 'auto' | 'never';
   /** See `readRows`. */
   readonly chatDate?: string | undefined;
@@ -37,9 +46,23 @@ const WINDOW_TOKENS = 4096;
 
 /**
  * Scores every row of a file. Errors: DataError for wrong rows, before any work; ConfigError where the output holds scores of
- * other rows, of another `topK` or of another model.
+ * other rows, of another `topK`, of another model or with other deltas.
  */
-export async function scoreRows({ model, tokenizer }: OpenedModel, options: ScoreRowsOptions): Promise<ScoreSummary> {
+export async function scoreRows(opened: OpenedModel, options: ScoreRowsOptions): Promise<ScoreSummary> {
+  const { deltas } = options;
+  const deltaScorer = deltas === undefined ? undefined : createDeltaScorer(opened, deltas);
+  try {
+    return await scoreWith(deltaScorer, opened, options);
+  } finally {
+    deltaScorer?.dispose();
+  }
+}
+
+async function scoreWith(
+  deltaScorer: DeltaScorer | undefined,
+  { model, tokenizer }: OpenedModel,
+  options: ScoreRowsOptions,
+): Promise<ScoreSummary> {
   const { topK = 0, signal } = options;
   const rows = await readRows(options.input, {
     ...options,
@@ -48,8 +71,11 @@ export async function scoreRows({ model, tokenizer }: OpenedModel, options: Scor
     repeatedIds: 'samples',
   });
   const scorer = createScorer(model);
-  for (const row of rows) scorer.check({ ...row, id: String(row.id) });
-  const numDone = await countScored(model, rows, { path: options.output, topK });
+  for (const row of rows) {
+    scorer.check(namedRow(row));
+    deltaScorer?.check(namedRow(row));
+  }
+  const numDone = await countScored(model, rows, { path: options.output, topK, deltaScorer });
   options.onStart?.({ numRows: rows.length, numDone });
   if (numDone > 0) options.log?.(`${options.output} holds ${numDone} of ${rows.length} rows already.`);
   const onTornLine = ({ line }: { line: number }) =>
@@ -58,12 +84,11 @@ export async function scoreRows({ model, tokenizer }: OpenedModel, options: Scor
   const sum = { numTokens: 0, nats: 0 };
   try {
     for (const window of windowsOf(rows.slice(numDone))) {
-      const scored = await scorer.score(
-        window.map((row) => ({ id: String(row.id), tokens: row.tokens })),
-        { topK, ...(signal && { signal }) },
-      );
+      const named = window.map(namedRow);
+      const scored = await scorer.score(named, { topK, signal });
+      const further = await deltaScorer?.score(named, { topK, signal });
       scored.forEach((score, index) => {
-        appender.append({ ...score, id: window[index].id });
+        appender.append({ ...score, id: window[index].id, ...further?.[index] });
         addResponse(sum, window[index], score.logprobs);
       });
       options.onRows?.(window.length);
@@ -74,6 +99,8 @@ export async function scoreRows({ model, tokenizer }: OpenedModel, options: Scor
   const lossNats = sum.numTokens === 0 ? null : sum.nats / sum.numTokens;
   return { output: options.output, numRows: rows.length, numResponseTokens: sum.numTokens, lossNats };
 }
+
+const namedRow = ({ id, tokens }: EncodedRow) => ({ id: String(id), tokens });
 
 /** Consecutive rows of about `WINDOW_TOKENS` tokens. */
 function windowsOf(rows: readonly EncodedRow[]): EncodedRow[][] {
@@ -96,10 +123,7 @@ export async function responseLoss(
   rows: readonly EncodedRow[],
   signal?: AbortSignal,
 ): Promise<{ numTokens: number; lossNats: number }> {
-  const scored = await createScorer(model).score(
-    rows.map((row) => ({ id: String(row.id), tokens: row.tokens })),
-    { signal },
-  );
+  const scored = await createScorer(model).score(rows.map(namedRow), { signal });
   const sum = { numTokens: 0, nats: 0 };
   for (const [index, { logprobs }] of scored.entries()) addResponse(sum, rows[index], logprobs);
   if (sum.numTokens === 0) throw new DataError('None of the rows has a response token to measure a loss on.');
@@ -121,12 +145,13 @@ function addResponse(
 async function countScored(
   model: LanguageModel,
   rows: readonly EncodedRow[],
-  { path, topK }: { path: string; topK: number },
+  { path, topK, deltaScorer }: { path: string; topK: number; deltaScorer: DeltaScorer | undefined },
 ): Promise<number> {
   let count = 0;
   let isChecked = false;
   for await (const { row, line } of readWritten(path)) {
-    const { id, tokens, top, logprobs } = (row ?? {}) as Partial<ScoredRow>;
+    const stored = (row ?? {}) as Partial<ScoredRow> & RowDeltas;
+    const { id, tokens, top, logprobs } = stored;
     const expected = rows[count];
     const isSame =
       expected !== undefined && id === expected.id && JSON.stringify(tokens) === JSON.stringify(expected.tokens);
@@ -137,7 +162,9 @@ async function countScored(
       );
     }
     if (!isChecked && expected.tokens.length > 1 && logprobs?.length === expected.tokens.length) {
-      await checkSameModel(model, { tokens: expected.tokens, logprobs, where: `${path}:${line}` });
+      const where = `${path}:${line}`;
+      await checkSameModel(model, { tokens: expected.tokens, logprobs, where });
+      await checkSameDeltas(deltaScorer, { row: namedRow(expected), stored, where });
       isChecked = true;
     }
     count++;

@@ -37,14 +37,18 @@ function hashExamples(examples: readonly TrainingExample[]): string {
   return hash.digest('hex');
 }
 
-/** SHA-256 over the architecture and values spread over every tensor: reading all of a large model would take seconds. */
-export function identifyModel(model: LanguageModel): string {
-  const parts = [...model.parameters].map(([name, { data }]) => {
+const identifyModel = (model: LanguageModel): string => sha256OfJson([model.architectureKey, sampledParameters(model)]);
+
+/** SHA-256 over values spread over every parameter: tells checkpoints of one architecture apart. */
+export const identifyParameters = (model: LanguageModel): string => sha256OfJson(sampledParameters(model));
+
+/** Hashes of values spread over every tensor: reading all of a large model would take seconds. */
+function sampledParameters(model: LanguageModel): [name: string, hash: string][] {
+  return [...model.parameters].map(([name, { data }]) => {
     const stride = Math.max(1, Math.floor(data.length / SAMPLED_VALUES));
     const sample = Float32Array.from({ length: Math.ceil(data.length / stride) }, (_, index) => data[index * stride]);
     return [name, sha256(new Uint8Array(sample.buffer))];
   });
-  return sha256OfJson([model.architectureKey, parts]);
 }
 
 type MemorySettings = Pick<TrainingConfig, 'batchSize' | 'microBatchTokens' | 'activationCheckpointing'>;

@@ -36,7 +36,7 @@ export const loadGoldenProxy = (compiler: Compiler): Promise<LanguageModel> => l
 export const provenance = {
   model: 'a model',
   revision: null,
-  holdout: { file: 'holdout.jsonl', sha256: '', numRows: golden.holdout.length },
+  holdout: { file: 'holdout.jsonl', sha256: '', numRows: golden.holdout.length, chat: 'auto' as const },
   tokenizerFingerprint: null,
   packageVersion: '0.0.0',
 };

@@ -3,7 +3,7 @@ import type { LanguageModel } from '../../model/language-model.js';
 import { DataError } from '../../support/errors.js';
 import type { TrainingExample } from '../../training/batches.js';
 import { lossGradient } from '../../training/loss-gradient.js';
-import { identifyModel } from '../../training/run-setup.js';
+import { identifyParameters } from '../../training/run-setup.js';
 import { studyEpsilon } from './epsilon.js';
 import { type ProxyArtefact, proxyConfigHash } from './proxy.js';
 
@@ -52,7 +52,7 @@ export async function createProxy(
       responseTokens: numTokens,
       tokenizerFingerprint: provenance.tokenizerFingerprint,
       calibration: null,
-      provenance: { ...provenance, configHash: proxyConfigHash(model.config), modelHash: identifyModel(model) },
+      provenance: { ...provenance, configHash: proxyConfigHash(model.config), modelHash: identifyParameters(model) },
     };
   } finally {
     for (const tensor of tensors.values()) tensor.dispose();

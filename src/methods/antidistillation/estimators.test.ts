@@ -189,7 +189,7 @@ test('rows that the proxy cannot read are refused, and a signal stops', async ()
   const { vocabSize, maxPositions } = proxyModel.config;
   await assert.rejects(estimator.estimate([{ id: 'x', tokens: [1, vocabSize] }]), /DataError: Row 'x': token 1 is 64/);
   const long = { id: 'x', tokens: new Array<number>(maxPositions + 1).fill(1) };
-  await assert.rejects(estimator.estimate([long]), /DataError: Row 'x' has .* the proxy's context is/);
+  await assert.rejects(estimator.estimate([long]), /DataError: Row 'x' has .* but the context of/);
   const signal = AbortSignal.abort();
   await assert.rejects(estimator.estimate(golden.rows, { signal }), { name: 'AbortError' });
   estimator.dispose();

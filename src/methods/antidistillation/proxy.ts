@@ -24,7 +24,7 @@ const provenanceSchema = z.object({
   configHash: z.string(),
   /** SHA-256 over values spread over all parameters. */
   modelHash: z.string(),
-  holdout: z.object({ file: z.string(), sha256: z.string(), numRows: z.int() }),
+  holdout: z.object({ file: z.string(), sha256: z.string(), numRows: z.int(), chat: z.enum(['auto', 'never']) }),
   tokenizerFingerprint: z.string().nullable(),
   packageVersion: z.string(),
 });

@@ -2,11 +2,14 @@
 import { powerOfTwoAtMost } from '../../inference/buckets.js';
 import { checkTokens } from '../../inference/request.js';
 import type { ScoreRow } from '../../inference/score.js';
+import type { LanguageModel } from '../../model/language-model.js';
 import { DataError } from '../../support/errors.js';
 import { bindReadout, type Readout, type ReadoutRequest } from './readout.js';
 import { type BoundTrunk, bindChunkTrunk, bindWholeTrunk } from './trunk.js';
 
 export interface ReadOptions {
+  /** False: only `vectorsAfter` is wanted, not the numbers of the given tokens. Default true. */
+  readonly ofGiven?: boolean | undefined;
   /** Largest numbers reported at each position; default 0. */
   readonly topK?: number | undefined;
   /** Positions of row i after which the numbers of all ids are wanted; default none. */
@@ -41,7 +44,7 @@ export async function readTokens(
     checkTokens(id, tokens, config);
     if (tokens.length > config.maxPositions)
       throw new DataError(
-        `Row '${id}' has ${tokens.length} tokens, but the proxy's context is ${config.maxPositions}. Shorten the row.`,
+        `Row '${id}' has ${tokens.length} tokens, but the context of the model that reads it is ${config.maxPositions}. Shorten the row.`,
       );
   }
   const jobs = rows.map(({ tokens }, row) => {
@@ -79,13 +82,13 @@ async function readJobs(
   jobs: readonly Job[],
   { trunks, time, options }: { trunks: readonly BoundTrunk[]; time: number; options: ReadOptions },
 ): Promise<void> {
-  const { topK = 0, signal } = options;
+  const { ofGiven = true, topK = 0, signal } = options;
   try {
     for (const trunk of trunks) {
       signal?.throwIfAborted();
       await trunk.run(jobs.map(({ tokens }) => tokens));
     }
-    const given = jobs.flatMap((job, row) =>
+    const given = (ofGiven ? jobs : []).flatMap((job, row) =>
       job.tokens.slice(1).map((target, index) => ({ job, position: row * time + index, target })),
     );
     await readPositions(readout, given, { trunks, output: { topK }, signal }, (bound, index, { job }) => {
@@ -101,6 +104,21 @@ async function readJobs(
   } finally {
     for (const trunk of trunks) trunk.dispose();
   }
+}
+
+/** ln p of every id after the last token of each row. */
+export async function lastLogprobs(
+  model: LanguageModel,
+  rows: readonly ScoreRow[],
+  signal?: AbortSignal,
+): Promise<Float32Array[]> {
+  const vectorsAfter = (row: number) => [rows[row].tokens.length - 1];
+  const read = await readTokens({ kind: 'logprobs', sources: [{ model }] }, rows, {
+    ofGiven: false,
+    vectorsAfter,
+    signal,
+  });
+  return read.map(({ vectors }) => vectors[0]);
 }
 
 /** Runs the head over positions, as many at a time as memory allows, and hands on each. */

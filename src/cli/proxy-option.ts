@@ -1,0 +1,39 @@
+/** Options of commands that use a proxy. */
+import { z } from 'zod';
+import type { OpenedModel } from '../jobs/open-model.js';
+import { type OpenedProxy, openProxy } from '../jobs/open-proxy.js';
+import { ESTIMATOR_KINDS } from '../methods/antidistillation/estimators.js';
+import type { CommandContext } from './command.js';
+import { openOptions } from './model-option.js';
+
+export const proxyOptions = {
+  proxy: z
+    .string()
+    .optional()
+    .meta({ description: 'Proxy: a folder that azeotrope proxy wrote', placeholder: 'folder', whenAbsent: 'none' }),
+  proxyModel: z.string().optional().meta({
+    description: "The proxy's checkpoint",
+    placeholder: 'model',
+    whenAbsent: 'the one the proxy was made with',
+  }),
+  estimator: z.enum(ESTIMATOR_KINDS).default('jvp').meta({
+    description:
+      'How Δ is computed: jvp exactly; central or forward as a difference of two models moved along the gradient',
+  }),
+  epsilon: z.number().positive().optional().meta({
+    description: 'Step of the difference, in units of the gradient',
+    whenAbsent: "the proxy's own, chosen by measurement",
+  }),
+  lambda: z.number().default(0).meta({ description: 'Weight of Δ in the sampling distribution' }),
+};
+
+/** The proxy that the options name, if any, for a teacher that is open. */
+export async function openProxyOption(
+  context: CommandContext,
+  config: { proxy?: string | undefined; proxyModel?: string | undefined; threads?: number | undefined },
+  teacher: OpenedModel,
+): Promise<OpenedProxy | undefined> {
+  const { proxy, proxyModel, threads } = config;
+  if (proxy === undefined) return undefined;
+  return openProxy(proxy, teacher, { ...openOptions(context, { threads }), proxyModel });
+}
