@@ -6,7 +6,7 @@ import { loadGoldenModel, readGolden } from '../../training/training.fixture.js'
 import { createProxy } from './create-proxy.js';
 import type { ProxyArtefact } from './proxy.js';
 
-export interface GoldenRow {
+interface GoldenRow {
   readonly id: string;
   readonly tokens: number[];
   readonly delta: (number | null)[];
@@ -17,7 +17,7 @@ export interface GoldenRow {
   readonly probabilities: { temperature: number; lambda: number; values: number[] }[];
 }
 
-export interface Golden {
+interface Golden {
   readonly teacher: string;
   readonly proxy: string;
   readonly holdout: TrainingExample[];
@@ -33,7 +33,7 @@ export const golden: Golden = readGolden('antidistillation.json');
 
 export const loadGoldenProxy = (compiler: Compiler): Promise<LanguageModel> => loadGoldenModel(compiler, golden.proxy);
 
-export const provenance = {
+const provenance = {
   model: 'a model',
   revision: null,
   holdout: { file: 'holdout.jsonl', sha256: '', numRows: golden.holdout.length, chat: 'auto' as const },

@@ -13,7 +13,7 @@ import { type LanguageModel, modelTensors } from '../../model/language-model.js'
 import type { LoraConfig } from '../../model/lora.js';
 
 /** How far each parameter moves, by name. */
-export type Direction = ReadonlyMap<string, Tensor<'float32'>>;
+type Direction = ReadonlyMap<string, Tensor<'float32'>>;
 
 /** A model, alone or with a direction that its parameters move along. */
 export interface TrunkSource {
