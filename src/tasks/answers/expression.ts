@@ -28,7 +28,7 @@ export type Expression =
     };
 
 export type ConstantName = 'pi' | 'e' | 'i' | 'infinity';
-export type SetOperationName = 'union' | 'intersection' | 'difference';
+type SetOperationName = 'union' | 'intersection' | 'difference';
 export type RelationName = '=' | '≠' | '<' | '≤' | '>' | '≥' | '∈';
 export type FunctionName = (typeof FUNCTION_NAMES)[number];
 export type OperationName =

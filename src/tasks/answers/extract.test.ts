@@ -31,6 +31,8 @@ test('without a box: ####, then "answer is", then "A:", then the last formula or
   assert.equal(answerOf('The answer is 3. No: the answer is 4. I hope it is correct.'), '4');
   assert.equal(answerOf('Final Answer: The final answer is $\\frac{1}{2}$. I hope it is correct.'), '\\frac{1}{2}');
   assert.equal(answerOf('**Answer:** 12'), '12');
+
+  assert.equal(answerOf('The answer is 10 apples and I am sure.'), '10');
   assert.equal(answerOf('She has 3.\nA: 1,200'), '1,200');
   assert.equal(answerOf('so $x=3$ and then $y = 4$ which ends it'), 'y = 4');
   assert.equal(answerOf('there are 12 of them and 13.5 left.'), '13.5');

@@ -39,12 +39,14 @@ export function markedAnswer(text: string): string | undefined {
 function answerIn(line: string): string {
   const formula = /^\s*(?:\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\])/s.exec(line);
   if (formula !== null && !/^\d[\d,.]*$/.test(line.slice(1))) return formula[1] ?? formula[2] ?? formula[3];
-  return line
+  const sentence = line
     .replace(/\*\*/g, '')
     .replace(/\.\s+[A-Z].*$/, '') // the next sentence
     .replace(/\s*I hope .*$/, '')
     .replace(/[.\s]+$/, '')
     .trim();
+  // "10 apples and I am sure": a number with a sentence behind it, not with a unit.
+  return /^([$€£]?-?[\d.,/]*\d%?)(?:\s+[a-zA-Z]+){3,}/.exec(sentence)?.[1] ?? sentence;
 }
 
 function firstLine(text: string): string {

@@ -85,7 +85,7 @@ function unwrapNumbers(text: string): string {
 }
 
 const TEXT = /^[\s(]*(?:\\text\s*\{[^{}]*\}[\s,.)]*)+$/;
-const PLAIN_WORDS = /^[\s(]*[a-zA-Z][a-zA-Z'’\s,.)-]*$/;
+const PLAIN_WORDS = /^[\s(]*[a-zA-Z][a-zA-Z'’\s.)-]*$/;
 
 /** True for an answer of words or letters, set as text or not. */
 function isWords(text: string): boolean {

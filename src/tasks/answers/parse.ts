@@ -50,7 +50,7 @@ export function parseAnswer(text: string): Expression | undefined {
 }
 
 /** Items divided by commas or semicolons. With `expand` an item with ± becomes two; else the bracket around it does. */
-export function parseItems(reader: Reader, { expand = false }: { expand?: boolean } = {}): Expression[] {
+function parseItems(reader: Reader, { expand = false }: { expand?: boolean } = {}): Expression[] {
   const items: Expression[] = [];
   do {
     if (expand) items.push(...reader.withBothSigns(() => parseRelation(reader)));
