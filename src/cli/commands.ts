@@ -23,6 +23,11 @@ export const commands: readonly CommandRow[] = [
     load: () => import('./proxy.js').then(({ proxy }) => proxy),
   },
   {
+    name: 'calibrate',
+    summary: 'The strength of antidistillation sampling that a budget of nats allows',
+    load: () => import('./calibrate.js').then(({ calibrate }) => calibrate),
+  },
+  {
     name: 'train',
     summary: 'Train a model, or LoRA adapters, on rows or traces',
     load: () => import('./train.js').then(({ train }) => train),
