@@ -2,10 +2,12 @@ import { z } from 'zod';
 import { openModel } from '../jobs/open-model.js';
 import { chatTime } from '../jobs/read-rows.js';
 import { samplePrompt, sampleRows } from '../jobs/sample-rows.js';
+import { createDefence, type Defence } from '../methods/antidistillation/defence.js';
 import { ConfigError } from '../support/errors.js';
 import { encodeRow } from '../tokenizer/rows.js';
 import { commandOptions, defineCommand } from './command.js';
 import { adapterOption, chatDateOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
+import { openProxyOption, proxyOptions } from './proxy-option.js';
 
 export const sample = defineCommand({
   description:
@@ -24,6 +26,15 @@ export const sample = defineCommand({
       .default(256)
       .meta({ description: 'Longest response; the context may leave less', unit: 'tokens' }),
     ...samplerOptions,
+    sampler: z.enum(['temperature', 'antidistillation', 'permutation']).default('temperature').meta({
+      description:
+        'temperature: the model itself; antidistillation: tilted by lambda · Δ of a proxy; permutation: by Δ permuted, the control',
+    }),
+    ...proxyOptions,
+    order: z.enum(['paper', 'reference-code']).default('paper').meta({
+      description:
+        "paper: Δ is added after temperature and cuts; reference-code: before them, as the authors' program does",
+    }),
     stop: z.array(z.string()).default([]).meta({ description: 'Text that ends a response', placeholder: 'text' }),
     chat: chatOption,
     chatDate: chatDateOption,
@@ -32,6 +43,7 @@ export const sample = defineCommand({
   examples: [
     'azeotrope sample --model M --input prompts.jsonl --output traces.jsonl --temperature 0.7 --max-tokens 256',
     'azeotrope sample --model M --prompt "Why is the sky blue?" --temperature 0',
+    'azeotrope sample --model M --input prompts.jsonl --output traces.jsonl --sampler antidistillation --proxy DIR --lambda 0.01',
   ],
   howToContinue: ({ output }) =>
     output === undefined ? 'Nothing was kept.' : `${output} keeps the finished traces; the same command does the rest.`,
@@ -40,10 +52,21 @@ export const sample = defineCommand({
     if (prompt === undefined ? input === undefined || output === undefined : (input ?? output) !== undefined) {
       throw new ConfigError('Give either --input and --output, or --prompt alone.');
     }
+    checkSampler(config);
     const { temperature, topK, topP, minP, repetitionPenalty } = config;
     const sampler = { temperature, topK, topP, minP, repetitionPenalty };
     const opened = await openModel(config.model, openOptions(context, config));
+    let proxy: Awaited<ReturnType<typeof openProxyOption>>;
+    let antidistillation: Defence | undefined;
     try {
+      proxy = await openProxyOption(context, config, opened);
+      const { estimator, epsilon, order } = config;
+      const permuted = config.sampler === 'permutation';
+      antidistillation = proxy && createDefence(proxy.model, proxy.proxy, { estimator, epsilon, order, permuted });
+      const defence = antidistillation && {
+        processors: [antidistillation.tilt(config.lambda)],
+        companions: antidistillation.companions,
+      };
       if (prompt !== undefined) {
         const { vocabSize } = opened.model.config;
         const row = { id: 'prompt', prompt };
@@ -54,7 +77,7 @@ export const sample = defineCommand({
           where: '--prompt',
           now: chatTime(config.chatDate),
         });
-        const settings = { sampler, seed, maxTokens, stop, signal: context.signal, onText: context.write };
+        const settings = { sampler, defence, seed, maxTokens, stop, signal: context.signal, onText: context.write };
         const trace = await samplePrompt(opened, tokens, settings);
         context.write('\n');
         context.signal.throwIfAborted();
@@ -67,6 +90,7 @@ export const sample = defineCommand({
         input: input!,
         output: output!,
         sampler,
+        defence,
         samples,
         seed,
         maxTokens,
@@ -95,10 +119,35 @@ export const sample = defineCommand({
       );
       return { output, ...stats };
     } finally {
+      antidistillation?.dispose();
+      proxy?.dispose();
       opened.dispose();
     }
   },
 });
+
+/** Options that contradict one another, or would silently do nothing. */
+function checkSampler(config: {
+  sampler: 'temperature' | 'antidistillation' | 'permutation';
+  proxy?: string | undefined;
+  temperature: number;
+}): void {
+  const { sampler, proxy, temperature } = config;
+  if (sampler === 'temperature') {
+    if (proxy === undefined) return;
+    throw new ConfigError(
+      '--proxy serves --sampler antidistillation and --sampler permutation. Name one, or leave it out.',
+    );
+  }
+  if (proxy === undefined) {
+    throw new ConfigError(`--sampler ${sampler} needs --proxy, a folder that azeotrope proxy wrote.`);
+  }
+  if (temperature === 0) {
+    throw new ConfigError(
+      `--sampler ${sampler} draws at random; at --temperature 0 nothing is drawn. Raise the temperature.`,
+    );
+  }
+}
 
 const perSecond = (count: number, sinceMs: number): string =>
   `${Math.round((count / Math.max(performance.now() - sinceMs, 1)) * 1000)} tokens/s`;

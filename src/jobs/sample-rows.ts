@@ -47,7 +47,7 @@ export interface SampleRowsOptions extends SampleSettings {
 const DEFAULT_MAX_TOKENS = 256;
 
 /** Prompt of a row: everything before its response; of bare ids without responseStart, all of them. */
-function promptOf({ tokens, responseStart }: EncodedRow): number[] {
+export function promptOf({ tokens, responseStart }: EncodedRow): number[] {
   return responseStart === 0 ? tokens : tokens.slice(0, responseStart);
 }
 

@@ -128,6 +128,13 @@ export function readProxyRecord(folder: string): ProxyRecord {
   throw new DataError(`${path}: ${issue.path.join('.') || 'the file'}: ${issue.message}. ${advice}`);
 }
 
+/** Notes in `proxy.json` a strength that was solved for. Errors: DataError. */
+export async function addCalibration(folder: string, calibration: Readonly<Record<string, unknown>>): Promise<void> {
+  const record = readProxyRecord(folder);
+  const noted = { ...record, calibration: [...(record.calibration ?? []), calibration] };
+  await writeFileAtomic(join(folder, RECORD_FILE), `${JSON.stringify(noted, null, 2)}\n`);
+}
+
 function readGradient(path: string, config: TransformerConfig): Map<string, Float32Array> {
   const file = openSafetensors(path);
   try {

@@ -12,45 +12,60 @@ export interface StrengthSearch {
   readonly maxMeasurements?: number;
 }
 
-export interface Strength {
+interface Measurement {
   readonly lambda: number;
-  /** What was measured there. */
   readonly value: number;
-  readonly measurements: readonly { readonly lambda: number; readonly value: number }[];
+}
+
+export interface Strength extends Measurement {
+  readonly measurements: readonly Measurement[];
 }
 
 /** Factor by which λ first moves; each further stride in the same direction is longer by as much. */
 const STRIDE = 4;
+/** A stride that gains less than this shows that the measure has stopped growing. */
+const LEAST_GROWTH = 1.02;
 
 /**
- * Solves measure(λ) = target for a measure that grows with λ: growing strides until the target is bracketed, then bisection of log λ.
- * Errors: DataError where the target is not reached (a distribution cannot move further than its support lets it).
+ * Solves measure(λ) = target for a measure that grows with λ: growing strides until the target is bracketed, then interpolation of
+ * log value over log λ. Errors: DataError where the target is not reached (a distribution cannot move further than its support
+ * lets it).
  */
 export async function solveStrength(
   measure: (lambda: number) => Promise<number>,
   { target, initial, tolerance = 0.03, maxMeasurements = 40 }: StrengthSearch,
 ): Promise<Strength> {
-  const measurements: { lambda: number; value: number }[] = [];
-  let below: number | undefined;
-  let above: number | undefined;
+  const measurements: Measurement[] = [];
+  let below: Measurement | undefined;
+  let above: Measurement | undefined;
   let lambda = initial;
   let stride = 1;
   while (measurements.length < maxMeasurements) {
-    const value = await measure(lambda);
-    measurements.push({ lambda, value });
+    const measured = { lambda, value: await measure(lambda) };
+    const { value } = measured;
+    measurements.push(measured);
     if (Math.abs(value - target) <= tolerance * target) return { lambda, value, measurements };
-    if (value < target) below = lambda;
-    else above = lambda;
+    const isSaturated = below !== undefined && above === undefined && value < below.value * LEAST_GROWTH;
+    if (!Number.isFinite(value) || isSaturated) break;
+    if (value < target) below = measured;
+    else above = measured;
     stride *= STRIDE;
     if (below === undefined) lambda /= stride;
     else if (above === undefined) lambda *= stride;
-    else lambda = Math.sqrt(below * above);
-    const isStuck = below !== undefined && above !== undefined && above / below < 1 + 1e-4;
-    if (isStuck || !Number.isFinite(lambda)) break;
+    else lambda = between(below, above, target);
+    if (!Number.isFinite(lambda) || (below && above && above.lambda / below.lambda < 1 + 1e-4)) break;
   }
-  const nearest = measurements.reduce((a, b) => (Math.abs(b.value - target) < Math.abs(a.value - target) ? b : a));
+  const known = measurements.filter(({ value }) => Number.isFinite(value));
+  const nearest = known.reduce((a, b) => (Math.abs(b.value - target) < Math.abs(a.value - target) ? b : a), known[0]);
   throw new DataError(
-    `No strength gives ${target}: the nearest of ${measurements.length} tried, λ = ${nearest.lambda.toPrecision(3)}, gives ` +
-      `${nearest.value.toPrecision(3)}. Ask for less, or use more calibration prompts.`,
+    `No strength gives ${target}: the nearest of ${measurements.length} tried, λ = ${nearest?.lambda.toPrecision(3)}, gives ` +
+      `${nearest?.value.toPrecision(3)}. Ask for less, or use more calibration prompts.`,
   );
+}
+
+/** λ at which log value, linear in log λ between two measurements, meets the target; never within a tenth of an end. */
+function between(below: Measurement, above: Measurement, target: number): number {
+  const rise = Math.log(above.value) - Math.log(below.value);
+  const share = rise > 0 && below.value > 0 ? (Math.log(target) - Math.log(below.value)) / rise : 0.5;
+  return below.lambda * (above.lambda / below.lambda) ** Math.min(0.9, Math.max(0.1, share));
 }
