@@ -1,0 +1,60 @@
+/** The models of the embedded task: sizes, tokenizer, and where their checkpoints lie. */
+import { join } from 'node:path';
+import type { Compiler } from '../../src/engine/compiler.js';
+import type { TransformerConfig } from '../../src/model/config.js';
+import { createModel, deriveModel, type LanguageModel } from '../../src/model/language-model.js';
+import { createRandom, deriveSeed } from '../../src/support/random.js';
+import { MAX_TRACE_WORDS } from '../../src/tasks/embedded/traces.js';
+import { EOS_WORD, WORDS } from '../../src/tasks/embedded/words.js';
+import { openTokenizer } from '../../src/tokenizer/open.js';
+import type { Tokenizer } from '../../src/tokenizer/types.js';
+
+export type Role = 'teacher' | 'proxy' | 'student';
+
+const SIZES: Readonly<
+  Record<Role, Pick<TransformerConfig, 'hiddenSize' | 'numLayers' | 'numHeads' | 'intermediateSize'>>
+> = {
+  teacher: { hiddenSize: 96, numLayers: 4, numHeads: 6, intermediateSize: 256 },
+  proxy: { hiddenSize: 72, numLayers: 3, numHeads: 4, intermediateSize: 160 },
+  student: { hiddenSize: 80, numLayers: 2, numHeads: 5, intermediateSize: 224 },
+};
+
+export const CONTEXT = 64;
+/** Most tokens of a response. */
+export const MAX_NEW_TOKENS = MAX_TRACE_WORDS;
+
+export const tokenizer: Tokenizer = openTokenizer({ kind: 'words', words: WORDS, eosToken: EOS_WORD });
+
+export function configOf(role: Role): TransformerConfig {
+  const size = SIZES[role];
+  return {
+    family: 'llama',
+    vocabSize: tokenizer.vocabSize,
+    ...size,
+    numKvHeads: size.numHeads,
+    headSize: 16,
+    rmsNormEps: 1e-5,
+    ropeTheta: 1000,
+    ropeScaling: { kind: 'none' },
+    maxPositions: CONTEXT,
+    qkvBias: false,
+    outputBias: false,
+    mlpBias: false,
+    qkNorm: false,
+    tiedHead: false,
+    bosTokenId: undefined,
+    eosTokenIds: [tokenizer.idOf(EOS_WORD)!],
+    padTokenId: undefined,
+    initializerRange: 0.06,
+  };
+}
+
+export const freshModel = (compiler: Compiler, role: Role, seed: number): LanguageModel =>
+  createModel(compiler, configOf(role), createRandom(deriveSeed('embedded', role, seed)));
+
+export const copyOf = (model: LanguageModel): LanguageModel =>
+  deriveModel(model, (_, source, into) => into.set(source));
+
+/** Folder of a checkpoint. */
+export const folderOf = (root: string, role: Role, { seed, style }: { seed: number; style?: string }): string =>
+  join(root, [role, ...(style === undefined ? [] : [style]), seed].join('-'));
