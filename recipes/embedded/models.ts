@@ -56,5 +56,8 @@ export const copyOf = (model: LanguageModel): LanguageModel =>
   deriveModel(model, (_, source, into) => into.set(source));
 
 /** Folder of a checkpoint. */
-export const folderOf = (root: string, role: Role, { seed, style }: { seed: number; style?: string }): string =>
-  join(root, [role, ...(style === undefined ? [] : [style]), seed].join('-'));
+export const folderOf = (
+  root: string,
+  role: Role,
+  { seed, style }: { seed: number; style?: string | undefined },
+): string => join(root, [role, ...(style === undefined ? [] : [style]), seed].join('-'));
