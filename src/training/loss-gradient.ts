@@ -15,7 +15,7 @@ export interface LossGradientOptions {
   /** Most tokens (padding included) computed at once; one row may exceed it. */
   readonly microBatchTokens: number;
   readonly signal?: AbortSignal | undefined;
-  /** Response tokens done, after each micro-batch. */
+  /** Response tokens done, at the start and after each micro-batch. */
   readonly onProgress?: ((doneTokens: number, totalTokens: number) => void) | undefined;
   readonly log?: ((message: string) => void) | undefined;
 }
@@ -53,6 +53,7 @@ export async function lossGradient(
   try {
     let lossNats = 0;
     let doneTokens = 0;
+    onProgress?.(doneTokens, numTokens);
     for (const part of planMicroBatches(prepared, allRows, microBatchTokens)) {
       signal?.throwIfAborted();
       lossNats += await accumulator.add({

@@ -33,30 +33,27 @@ export async function createProxy(
   if (holdout.length === 0)
     throw new DataError(`${file}: the holdout is empty. Name a file with traces of the teacher.`);
   const { lossNats, numTokens, gradient: tensors } = await lossGradient(model, holdout, options);
-  try {
-    const gradient = new Map([...tensors].map(([name, { data }]) => [name, data.slice()]));
-    const gradientNorm = normOf(gradient);
-    if (!(gradientNorm > 0 && Number.isFinite(gradientNorm) && Number.isFinite(lossNats))) {
-      const what = gradientNorm === 0 ? 'zero' : 'not finite';
-      throw new DataError(
-        `${file}: the gradient of the holdout's loss is ${what} (loss ${lossNats} nats, norm ${gradientNorm}): no direction follows from it. Check the weights of ${provenance.model} and the rows.`,
-      );
-    }
-    log?.('Measures the error of finite differences to choose their step.');
-    const study = await studyEpsilon(model, gradient, { examples: holdout, signal });
-    return {
-      gradient,
-      gradientNorm,
-      ...study,
-      lossNats,
-      responseTokens: numTokens,
-      tokenizerFingerprint: provenance.tokenizerFingerprint,
-      calibration: null,
-      provenance: { ...provenance, configHash: proxyConfigHash(model.config), modelHash: identifyParameters(model) },
-    };
-  } finally {
-    for (const tensor of tensors.values()) tensor.dispose();
+  const gradient = new Map([...tensors].map(([name, { data }]) => [name, data.slice()]));
+  for (const tensor of tensors.values()) tensor.dispose();
+  const gradientNorm = normOf(gradient);
+  if (!(gradientNorm > 0 && Number.isFinite(gradientNorm) && Number.isFinite(lossNats))) {
+    const what = gradientNorm === 0 ? 'zero' : 'not finite';
+    throw new DataError(
+      `${file}: the gradient of the holdout's loss is ${what} (loss ${lossNats} nats, norm ${gradientNorm}): no direction follows from it. Check the weights of ${provenance.model} and the rows.`,
+    );
   }
+  log?.('Measures the error of finite differences to choose their step.');
+  const study = await studyEpsilon(model, gradient, { examples: holdout, signal });
+  return {
+    gradient,
+    gradientNorm,
+    ...study,
+    lossNats,
+    responseTokens: numTokens,
+    tokenizerFingerprint: provenance.tokenizerFingerprint,
+    calibration: null,
+    provenance: { ...provenance, configHash: proxyConfigHash(model.config), modelHash: identifyParameters(model) },
+  };
 }
 
 function normOf(gradient: ReadonlyMap<string, Float32Array>): number {

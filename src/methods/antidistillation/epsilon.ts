@@ -12,10 +12,15 @@ export interface EpsilonStudy {
 }
 
 /**
- * Lengths ε‖g‖ that are tried, relative to ‖θ‖. Too short and float32 rounds the difference away, too long and it bends: the best
- * has been seen between 1e-5 and 1e-3 in models from a few thousand weights to a hundred million.
+ * Where the search begins: the length ε‖g‖ of the step. Too short and float32 rounds the difference away, too long and it bends; the
+ * best has been seen between 6e-4 and 4e-3 in models from ten thousand weights to a hundred million, whatever ‖θ‖.
  */
-const RELATIVE_STEPS = Array.from({ length: 9 }, (_, index) => 10 ** (-6 + index / 2));
+const FIRST_LENGTH = 1e-3;
+/** Half decades by which the length changes, and how many at most to either side. */
+const FACTOR = Math.sqrt(10);
+const MOST_STEPS = 10;
+/** Steps with larger errors to see on either side before the search ends. */
+const SEEN_BESIDE = 2;
 const STUDIED_ROWS = 4;
 const STUDIED_TOKENS = 512;
 const POSITIONS_A_ROW = 16;
@@ -41,20 +46,28 @@ export async function studyEpsilon(
       estimator.dispose();
     }
   };
-  const unit = norm([...model.parameters.values()].map(({ data }) => data)) / norm([...gradient.values()]);
+  const length = norm([...gradient.values()]);
   const exact = await measure('jvp', 0);
-  const epsilonStudy: { epsilon: number; error: number }[] = [];
-  for (const step of RELATIVE_STEPS) {
-    const epsilon = Number((step * unit).toPrecision(3));
+  const tried = new Map<number, { readonly epsilon: number; readonly error: number }>();
+  for (let step: number | undefined = 0; step !== undefined; step = nextStep(tried)) {
+    const epsilon = Number(((FIRST_LENGTH * FACTOR ** step) / length).toPrecision(3));
     const error = sineBetween(await measure('central', epsilon), exact);
-    if (Number.isFinite(error)) epsilonStudy.push({ epsilon, error });
+    tried.set(step, { epsilon, error: Number.isFinite(error) ? error : Number.POSITIVE_INFINITY });
   }
+  const epsilonStudy = [...tried.values()].filter(({ error }) => error <= 1).sort((a, b) => a.epsilon - b.epsilon);
   if (epsilonStudy.length === 0)
     throw new DataError(
       'No step along the gradient gives a finite difference of log-probabilities: the weights or the gradient are too large for float32. Check the checkpoint.',
     );
   const { epsilon } = epsilonStudy.reduce((best, next) => (next.error < best.error ? next : best));
   return { epsilon, epsilonStudy };
+}
+
+/** The next step to try, in half decades from the first: outward from the best so far until it has worse ones on both sides. */
+function nextStep(tried: ReadonlyMap<number, { readonly error: number }>): number | undefined {
+  const best = [...tried.keys()].reduce((a, b) => (tried.get(b)!.error < tried.get(a)!.error ? b : a));
+  const around = Array.from({ length: SEEN_BESIDE }, (_, index) => [best + index + 1, best - index - 1]).flat();
+  return around.find((step) => !tried.has(step) && Math.abs(step) <= MOST_STEPS);
 }
 
 /** The first rows, as many as the budget of tokens allows, cut where it ends. */
