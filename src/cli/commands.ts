@@ -33,6 +33,11 @@ export const commands: readonly CommandRow[] = [
     load: () => import('./train.js').then(({ train }) => train),
   },
   {
+    name: 'evaluate',
+    summary: 'Accuracy of a model, or of stored traces, on a task',
+    load: () => import('./evaluate.js').then(({ evaluate }) => evaluate),
+  },
+  {
     name: 'grade',
     summary: 'Whether pairs of answers mean the same',
     load: () => import('./grade.js').then(({ grade }) => grade),

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { extractAnswer } from '../answers/extract.js';
 import type { TaskItem } from './items.js';
-import { ANSWER_FORCING_SUFFIX, ANSWER_FORCING_TOKENS, buildPrompt, PROMPT_TEMPLATES } from './prompts.js';
+import { ANSWER_FORCING_SUFFIX, buildPrompt, PROMPT_TEMPLATES } from './prompts.js';
 import { splitByHash } from './splits.js';
 
 const choice: TaskItem = { id: '1', question: 'Which {answer} is red?', choices: ['sky', 'rose'], answer: 'B' };
@@ -24,7 +24,6 @@ test('a boxed example ends with a box that is read back as its answer', () => {
 
 test('what a model writes after the forcing suffix is read as boxed', () => {
   assert.deepEqual(extractAnswer(`half a thought${ANSWER_FORCING_SUFFIX}42}\\]`), { rule: 'boxed', answer: '42' });
-  assert.ok(ANSWER_FORCING_TOKENS > 0);
 });
 
 test('examples without a template of theirs and missing choices are refused', () => {
