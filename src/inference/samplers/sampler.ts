@@ -27,7 +27,7 @@ export interface Sampler {
 }
 
 /** Row r of a step is entry r of each array. */
-export interface Drawn {
+interface Drawn {
   readonly ids: BigInt64Array;
   readonly logprobs: Float32Array;
   /** Of the processors that took part, by name. */
