@@ -20,6 +20,7 @@ import {
 } from '../../training/training.fixture.js';
 import { golden, loadGoldenProxy, proxyOf } from './antidistillation.fixture.js';
 import { createDeltaEstimator, type EstimatorKind } from './estimators.js';
+import { lastLogprobs } from './read-rows.js';
 
 const runtime = openRuntime({ threads: 1 });
 const compiler = createCompiler(runtime);
@@ -141,21 +142,21 @@ test("the mean Δ over the holdout's own response tokens is −‖g‖²", async
 
 test('Δ is linear in the gradient, and its mean under the proxy itself is zero', async () => {
   const half = new Map([...proxy.gradient].map(([name, values]) => [name, values.map((value) => value / 2)]));
-  const options = { vectorsAfter: () => [8] };
+  const row = golden.rows[1];
+  const vectorsAfter = () => [row.tokens.length - 1];
   const [whole, halved] = await Promise.all(
     [proxy.gradient, half].map(async (gradient) => {
       const estimator = createDeltaEstimator(proxyModel, gradient, { kind: 'jvp', epsilon: 0 });
-      const [numbers] = await estimator.estimate([golden.rows[1]], options);
+      const [numbers] = await estimator.estimate([row], { vectorsAfter });
       estimator.dispose();
       return numbers.vectors[0];
     }),
   );
-  assert.ok(
-    relativeDifference(
-      halved,
-      whole.map((value) => value / 2),
-    ) < 1e-6,
-  );
+  const wanted = whole.map((value) => value / 2);
+  assert.ok(relativeDifference(halved, wanted) < 1e-6);
+  const [logprobs] = await lastLogprobs(proxyModel, [row]);
+  const mean = whole.reduce((sum, value, id) => sum + Math.exp(logprobs[id]) * value, 0);
+  assert.ok(Math.abs(mean) < 1e-5 * Math.max(...whole.map(Math.abs)), `${mean}`);
 });
 
 test('long rows go through a cache and give the same; all memory is given back', async () => {
