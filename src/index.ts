@@ -10,6 +10,8 @@
  * Parts to build other programs from: `azeotrope/engine`, `azeotrope/inference`, `azeotrope/training`.
  */
 export { type DemoOptions, type DemoResult, type Examination, runDemo } from './jobs/demo.js';
+export { type EvaluateTaskOptions, evaluateTask, type TaskEvaluation } from './jobs/evaluate-task.js';
+export { type GradeRowsOptions, type GradeSummary, gradeRows } from './jobs/grade-rows.js';
 export { type Inspection, inspectModel } from './jobs/inspect.js';
 export { type MakeProxyOptions, type MakeProxyResult, makeProxy } from './jobs/make-proxy.js';
 export { type OpenedModel, type OpenModelOptions, openModel } from './jobs/open-model.js';
@@ -30,6 +32,11 @@ export {
   ModelLoadError,
   ShapeError,
 } from './support/errors.js';
+export { createGrader, type Grader, type GraderOptions, type Verdict } from './tasks/answers/grader.js';
+export { type DatasetConfig, KNOWN_DATASETS } from './tasks/datasets/config.js';
+export { loadDataset, type TaskItem } from './tasks/datasets/items.js';
+export { buildPrompt, PROMPT_TEMPLATES, type PromptTemplate } from './tasks/datasets/prompts.js';
+export { splitByHash } from './tasks/datasets/splits.js';
 export { renderChat } from './tokenizer/chat.js';
 export { openTokenizer } from './tokenizer/open.js';
 export { type EncodedRow, encodeRow } from './tokenizer/rows.js';

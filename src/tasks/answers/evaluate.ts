@@ -26,10 +26,14 @@ const RULES: Record<OperationName, Rule> = {
   factorial: ([n]) => factorial(n),
   root: ([z, n]) => root(z, n),
   logBase: ([z, base]) => divide(ln(z), ln(base)),
-  binomial: ([n, k]) => divide(factorial(n), multiply(factorial(k), factorial(subtract(n, k)))),
+  binomial: ([n, k]) => binomial(n, k),
   abs: ([z]) => [modulus(z), 0],
   floor: ([[a, b]]) => (b === 0 ? [Math.floor(a), 0] : NOT_A_NUMBER),
   ceil: ([[a, b]]) => (b === 0 ? [Math.ceil(a), 0] : NOT_A_NUMBER),
+  max: (values) => ofReals(values, Math.max),
+  min: (values) => ofReals(values, Math.min),
+  gcd: (values) => ofReals(values, gcd),
+  lcm: (values) => ofReals(values, (a, b) => (a * b) / gcd(a, b)),
   sin: ([z]) => sin(z),
   cos: ([z]) => cos(z),
   tan: ([z]) => divide(sin(z), cos(z)),
@@ -74,6 +78,25 @@ export function evaluate(expression: Expression, values: ReadonlyMap<string, Com
 
 function ofReal([a, b]: Complex, real: (value: number) => number): Complex {
   return b === 0 ? [real(a), 0] : NOT_A_NUMBER;
+}
+
+function ofReals(values: readonly Complex[], join: (a: number, b: number) => number): Complex {
+  if (values.some(([, imaginary]) => imaginary !== 0)) return NOT_A_NUMBER;
+  return [values.map(([real]) => real).reduce((a, b) => join(a, b)), 0];
+}
+
+/** Of whole numbers; NaN of others. */
+function gcd(a: number, b: number): number {
+  if (!Number.isSafeInteger(a) || !Number.isSafeInteger(b)) return Number.NaN;
+  return b === 0 ? Math.abs(a) : gcd(b, a % b);
+}
+
+/** n (n − 1) … (n − k + 1) / k! for any n and a whole k to 100; NaN for other k. */
+function binomial(n: Complex, [k, imaginary]: Complex): Complex {
+  if (imaginary !== 0 || !Number.isInteger(k) || k < 0 || k > 100) return NOT_A_NUMBER;
+  let value = ONE;
+  for (let index = 0; index < k; index++) value = divide(multiply(value, subtract(n, [index, 0])), [index + 1, 0]);
+  return value;
 }
 
 /** n! of a whole number to 170; NaN elsewhere. */

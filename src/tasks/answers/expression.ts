@@ -46,7 +46,11 @@ export type OperationName =
   | 'binomial'
   | 'abs'
   | 'floor'
-  | 'ceil';
+  | 'ceil'
+  | 'max'
+  | 'min'
+  | 'gcd'
+  | 'lcm';
 
 /** Functions of one argument under the names that LaTeX gives them. */
 export const FUNCTION_NAMES = [

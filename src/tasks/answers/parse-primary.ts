@@ -52,9 +52,15 @@ const COMMANDS: Readonly<Record<string, CommandParser>> = {
     const base = parseArgument(reader, grammar);
     return apply('logBase', parseFunctionArgument(reader, grammar), base);
   },
+  max: (reader, grammar) => parseSeveral(reader, grammar, 'max'),
+  min: (reader, grammar) => parseSeveral(reader, grammar, 'min'),
+  gcd: (reader, grammar) => parseSeveral(reader, grammar, 'gcd'),
+  lcm: (reader, grammar) => parseSeveral(reader, grammar, 'lcm'),
   overline: (reader, grammar) => parseArgument(reader, grammar),
   bar: (reader, grammar) => parseArgument(reader, grammar),
   vec: (reader, grammar) => parseArgument(reader, grammar),
+  overrightarrow: (reader, grammar) => parseArgument(reader, grammar),
+  hat: (reader, grammar) => parseArgument(reader, grammar),
   boxed: (reader, grammar) => parseArgument(reader, grammar),
   lg: (reader, grammar) => parseFunction(reader, grammar, 'log'),
 };
@@ -183,6 +189,12 @@ function parseFunctionArgument(reader: Reader, grammar: Grammar): Expression {
     argument = apply('multiply', argument, grammar.parsePower(reader));
   }
   return argument;
+}
+
+/** \max(a, b, …), also with braces around a set. */
+function parseSeveral(reader: Reader, grammar: Grammar, name: 'max' | 'min' | 'gcd' | 'lcm'): Expression {
+  const argument = parsePrimary(reader, grammar);
+  return apply(name, ...(argument.kind === 'list' ? argument.items : [argument]));
 }
 
 function closedBy(reader: Reader, closing: string, wrap: (inner: Expression) => Expression): Expression {
