@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto';
-import { access, mkdir, readdir, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { ConfigError, invariant } from '../support/errors.js';
 import { fileError, writeFileAtomic } from '../support/files.js';
+import { writeFolderAtomic } from '../support/folders.js';
 import type { TransformerConfig } from './config.js';
 import { type FloatDtype, type TensorToWrite, writeSafetensors } from './files/safetensors-write.js';
 import { toHuggingFaceConfig } from './hugging-face-config.js';
@@ -31,19 +31,10 @@ export async function writeCheckpoint(
   content: CheckpointContent,
   options: { overwrite?: boolean } = {},
 ): Promise<void> {
-  const target = resolve(folder);
-  if (!options.overwrite && (await isFilled(target)))
+  if (!options.overwrite && (await isFilled(folder)))
     throw new ConfigError(`${folder}: the folder is not empty. Name another one, or remove it first.`);
   checkTensors(content);
-  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`);
-  try {
-    await mkdir(temporary, { recursive: true });
-    await writeFiles(temporary, content);
-    await replaceFolder(temporary, target);
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
-    throw fileError(error, 'write', folder);
-  }
+  await writeFolderAtomic(folder, (temporary) => writeFiles(temporary, content));
 }
 
 async function writeFiles(folder: string, content: CheckpointContent): Promise<void> {
@@ -87,16 +78,4 @@ async function isFilled(folder: string): Promise<boolean> {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
     throw fileError(error, 'write', folder);
   }
-}
-
-/** A folder cannot be renamed over a filled one: the old one is moved aside first and removed once the new one is in place. */
-async function replaceFolder(from: string, to: string): Promise<void> {
-  const aside = `${from}.old`;
-  const isThere = await access(to).then(
-    () => true,
-    () => false,
-  );
-  if (isThere) await rename(to, aside);
-  await rename(from, to);
-  if (isThere) await rm(aside, { recursive: true, force: true });
 }

@@ -30,7 +30,7 @@ import {
   transpose,
 } from '../graph/ops.js';
 import type { Node, Value } from '../graph/types.js';
-import type { NoRule } from './vjp-rules.js';
+import { integerResult, type NoRule, secondOrder } from './vjp-rules.js';
 
 type Tangent = Value | undefined;
 
@@ -39,9 +39,6 @@ export type JvpRule<K extends OpKind> = (
   node: Node<K>,
   tangents: readonly Tangent[],
 ) => readonly Tangent[];
-
-const integerResult: NoRule = { none: 'its result is an index, which has no derivative' };
-const secondOrder: NoRule = { none: 'it is itself a derivative; second derivatives through it are not defined' };
 
 const orZero = (g: GraphBuilder, tangent: Tangent, like: Value): Value => tangent ?? fill(g, like.shape, 0);
 

@@ -50,8 +50,8 @@ export interface NoRule {
   readonly none: string;
 }
 
-const integerResult: NoRule = { none: 'its result is an index, which has no derivative' };
-const secondOrder: NoRule = { none: 'it is itself a derivative; second derivatives through it are not defined' };
+export const integerResult: NoRule = { none: 'its result is an index, which has no derivative' };
+export const secondOrder: NoRule = { none: 'it is itself a derivative; second derivatives through it are not defined' };
 
 /** Sums a broadcast cotangent back to the shape of the operand. */
 function sumTo(g: GraphBuilder, x: Value, shape: Shape): Value {
