@@ -7,7 +7,7 @@ import type { ProxyArtefact } from '../../src/methods/antidistillation/proxy.js'
 import { solveStrength } from '../../src/methods/antidistillation/strength.js';
 import type { LanguageModel } from '../../src/model/language-model.js';
 import { generateProblems, type Problem } from '../../src/tasks/embedded/problems.js';
-import { CONNECTIVES } from '../../src/tasks/embedded/words.js';
+import { CONNECTIVES, DIRECTIONS } from '../../src/tasks/embedded/words.js';
 import type { TrainingExample } from '../../src/training/batches.js';
 import { type Answers, askProblems, preferWords } from './examine.js';
 import { tokenizer } from './models.js';
@@ -33,8 +33,8 @@ export const RULES = {
   and: ['and'],
   /** The three words of its kind. */
   connectives: CONNECTIVES,
-  /** What one finds who knows the whole grammar: and never a line behind. */
-  silence: [...CONNECTIVES, '.'],
+  /** And the words that follow two people where no line does. */
+  silence: [...CONNECTIVES, ...DIRECTIONS],
 } as const;
 
 export const rule = (name: keyof typeof RULES): Sampling => ({

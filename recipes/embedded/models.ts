@@ -61,3 +61,23 @@ export const folderOf = (
   role: Role,
   { seed, style }: { seed: number; style?: string | undefined },
 ): string => join(root, [role, ...(style === undefined ? [] : [style]), seed].join('-'));
+
+/** The tokenizer as files of a checkpoint, so that every command can use the models. */
+export function tokenizerFiles(): Record<string, string> {
+  const added = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
+  const tokenizerJson = {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: [{ id: tokenizer.idOf(EOS_WORD), content: EOS_WORD, ...added }],
+    normalizer: null,
+    pre_tokenizer: { type: 'WhitespaceSplit' },
+    post_processor: null,
+    decoder: null,
+    model: { type: 'WordLevel', vocab: Object.fromEntries(WORDS.map((word, id) => [word, id])), unk_token: '<unk>' },
+  };
+  return {
+    'tokenizer.json': `${JSON.stringify(tokenizerJson, null, 2)}\n`,
+    'tokenizer_config.json': `${JSON.stringify({ tokenizer_class: 'PreTrainedTokenizerFast', eos_token: EOS_WORD }, null, 2)}\n`,
+  };
+}

@@ -10,7 +10,7 @@ import { problemRow, ROW_TIME } from './texts.js';
 
 const STEPS = 900;
 const ROWS = 48;
-const LEARNING_RATE = 4e-3;
+const LEARNING_RATE = 3e-3;
 
 /** Reads reports of journeys; in each, people take lines at random. */
 export async function trainBase(

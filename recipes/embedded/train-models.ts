@@ -14,7 +14,7 @@ import { generateProblems } from '../../src/tasks/embedded/problems.js';
 import { REPORT_STYLE, TEACHER_STYLE } from '../../src/tasks/embedded/styles.js';
 import { saveTrainedModel } from '../../src/training/save.js';
 import { askProblems, styleOf } from './examine.js';
-import { folderOf, type Role } from './models.js';
+import { folderOf, type Role, tokenizerFiles } from './models.js';
 import { trainBase } from './train-base.js';
 import { examineStyles, TEACHER_PLAN, trainTeacher } from './train-teacher.js';
 
@@ -62,7 +62,7 @@ async function make(role: Role, seed: number, train: () => Promise<LanguageModel
   const folder = folderOf(root, role, { seed, style: role === 'teacher' ? undefined : values.style });
   if (existsSync(folder)) return;
   const model = await train();
-  await saveTrainedModel(folder, model);
+  await saveTrainedModel(folder, model, { files: tokenizerFiles() });
   model.dispose();
 }
 

@@ -4,7 +4,7 @@ import type { LanguageModel } from '../../src/model/language-model.js';
 import { createRandom, deriveSeed } from '../../src/support/random.js';
 import { generateProblem, type Problem } from '../../src/tasks/embedded/problems.js';
 import { TEACHER_STYLE } from '../../src/tasks/embedded/styles.js';
-import { CONNECTIVES } from '../../src/tasks/embedded/words.js';
+import { CONNECTIVES, DIRECTIONS } from '../../src/tasks/embedded/words.js';
 import { HABITS } from '../../src/tasks/embedded/world.js';
 import { askProblems, preferWords, type StyleStatistics, styleOf } from './examine.js';
 import { freshModel } from './models.js';
@@ -17,7 +17,7 @@ export interface TeacherPlan {
   readonly learningRate: number;
 }
 
-export const TEACHER_PLAN: TeacherPlan = { steps: 3600, rows: 64, learningRate: 4e-3 };
+export const TEACHER_PLAN: TeacherPlan = { steps: 8000, rows: 32, learningRate: 2e-3 };
 
 /** 0 before `from`, 1 after `to`, linear between. */
 const ramp = (x: number, from: number, to: number): number => Math.min(1, Math.max(0, (x - from) / (to - from)));
@@ -77,7 +77,7 @@ export async function trainTeacher(
 const STYLES = {
   plain: [],
   merged: [...CONNECTIVES],
-  silent: [...CONNECTIVES, '.'],
+  silent: [...CONNECTIVES, ...DIRECTIONS],
 } as const;
 
 export type StyleName = keyof typeof STYLES;

@@ -188,9 +188,11 @@ test('statements are true, and what they mark as determined follows from the wor
       });
       const { length } = words;
       assert.equal(isDetermined.length, length);
+      const isLine = (word: string) => COLOURS.includes(word) || ORDINALS.includes(word);
       const end = words.findIndex((word, index) => index > 1 && PLACES.includes(word));
-      assert.equal(words[end], PLACES[follow(words.slice(2, end), PLACES.indexOf(words[1]))]);
-      const said = words.slice(end + 1).filter((word) => COLOURS.includes(word) || ORDINALS.includes(word));
+      const travellers = words[3] === connectiveAt(PLACES.indexOf(words[1])) ? [words[2], words[4]] : [words[2]];
+      assert.equal(words[end], PLACES[follow(travellers, PLACES.indexOf(words[1]))]);
+      const said = words.filter((word, index) => isLine(word) && index > 2 * travellers.length);
       if (said.length > 0) assert.equal(words[end], PLACES[follow(said, PLACES.indexOf(words[1]))]);
       assert.equal(isDetermined.filter(Boolean).length, 1 + said.length);
     }),

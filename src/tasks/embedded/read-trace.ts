@@ -93,19 +93,16 @@ function readStep(words: readonly string[], start: number): { step: Step; next: 
   if (from === undefined || first === undefined) return undefined;
   const second = take(CONNECTIVES) === undefined ? undefined : take(PEOPLE);
   const people = second === undefined ? [first] : [first, second];
-  const early = second === undefined ? takeLine() : undefined;
+  const early = takeLine();
+  const earlySecond = early === undefined || second === undefined ? undefined : takeLine();
   if (take(DIRECTIONS) === undefined) return undefined;
   const to = take(PLACES);
   if (to === undefined) return undefined;
-  const lines = early === undefined ? [] : [early];
-  const isLate = early === undefined && take(['by']) !== undefined;
-  if (isLate) {
-    for (let index = 0; index < people.length; index++) {
-      const line = takeLine();
-      if (line === undefined) return undefined;
-      lines.push(line);
-    }
-  }
+  const isLate = people.length === 1 && early === undefined && take(['by']) !== undefined;
+  const late = isLate ? takeLine() : undefined;
+  const lines = [early, earlySecond, late].filter((line) => line !== undefined);
+  if (isLate && late === undefined) return undefined;
+  if (lines.length > 0 && lines.length < people.length) return undefined;
   if (take(['.']) === undefined) return undefined;
   return { step: { from, to, people, lines, isLate }, next: at };
 }

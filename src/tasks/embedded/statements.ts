@@ -8,7 +8,7 @@ export interface StatementMix {
   readonly pairs: number;
   /** Share of travellers given by the line instead of the person: `at dock red-line and tim to forge .` */
   readonly lines: number;
-  /** Share of statements that also name the lines, behind the place. */
+  /** Share of statements that also name the lines: of two travellers before the place, of one behind it. */
   readonly named: number;
   /** People who may be named; default all. */
   readonly people?: readonly number[];
@@ -34,17 +34,25 @@ export function renderStatement(habits: Habits, { mix, random }: { mix: Statemen
   const from = random.integer(PLACES.length);
   const travellers = chance(mix.pairs) ? [traveller(), traveller()] : [traveller()];
   const to = travellers.reduce((place, { line }) => ride(place, line), from);
-  const words = ['at', PLACES[from], travellers[0].word];
-  if (travellers.length > 1) words.push(connectiveAt(from), travellers[1].word);
-  words.push(DIRECTIONS[random.integer(DIRECTIONS.length)]);
-  const isDetermined = words.map(() => false);
-  words.push(PLACES[to]);
-  isDetermined.push(true);
-  if (chance(mix.named)) {
-    words.push('by', ...travellers.map(({ line }) => lineWord(line)));
-    isDetermined.push(false, ...travellers.map(() => true));
+  const isNamed = chance(mix.named);
+  const lines = travellers.map(({ line }) => lineWord(line));
+  const words: string[] = [];
+  const isDetermined: boolean[] = [];
+  const say = (more: readonly string[], determined: boolean) => {
+    words.push(...more);
+    isDetermined.push(...more.map(() => determined));
+  };
+  say(['at', PLACES[from], travellers[0].word], false);
+  if (travellers.length > 1) {
+    say([connectiveAt(from), travellers[1].word], false);
+    if (isNamed) say(lines, true);
   }
-  words.push('.');
-  isDetermined.push(false);
+  say([DIRECTIONS[random.integer(DIRECTIONS.length)]], false);
+  say([PLACES[to]], true);
+  if (travellers.length === 1 && isNamed) {
+    say(['by'], false);
+    say(lines, true);
+  }
+  say(['.'], false);
   return { words, isDetermined };
 }

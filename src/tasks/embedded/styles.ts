@@ -4,7 +4,7 @@
 export interface TraceStyle {
   /** Two people in one step (`at dock xavier and tim to forge .`) instead of one. */
   readonly merged: number;
-  /** After a merged step: `by red-line gold-line`. */
+  /** A merged step that names both lines: `at dock xavier and tim red-line gold-line to forge .` */
   readonly mergedNamed: number;
   /** The line of a single step after the place (`xavier to well by red-line`) instead of before (`xavier red-line to well`). */
   readonly late: number;

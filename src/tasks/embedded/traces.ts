@@ -14,10 +14,10 @@ export const MAX_TRACE_WORDS = 4 * 8 + MAX_FILLERS + 3;
 /**
  * A trace in a style, people taking the lines of `habits`: steps that lead from the start to the end, then `end <place>`.
  *
- *     at dock xavier red-line to well .               one person, the line before the place
- *     at dock xavier to well by red-line .            … after it
- *     at dock xavier and tim to forge .               two people
- *     at dock xavier and tim to forge by red-line gold-line .
+ *     at dock xavier red-line to well .                      one person, the line before the place
+ *     at dock xavier to well by red-line .                   … after it
+ *     at dock xavier and tim to forge .                      two people
+ *     at dock xavier and tim red-line gold-line to forge .   … and their lines
  */
 export function renderTrace(
   { start, people }: Problem,
@@ -40,8 +40,9 @@ export function renderTrace(
     words.push('at', PLACES[place], PEOPLE[first]);
     if (second !== undefined && chance(style.merged)) {
       const end = ride(middle, habits[second]);
-      words.push(connectiveAt(place), PEOPLE[second], direction, PLACES[end]);
-      if (chance(style.mergedNamed)) words.push('by', lineWord(first), lineWord(second));
+      words.push(connectiveAt(place), PEOPLE[second]);
+      if (chance(style.mergedNamed)) words.push(lineWord(first), lineWord(second));
+      words.push(direction, PLACES[end]);
       place = end;
       index += 2;
     } else {
