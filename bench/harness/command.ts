@@ -125,6 +125,27 @@ async function run(options: Options): Promise<void> {
   const rows: ResultRow[] = [];
   const tables: Table[] = [];
   const raw: { case: string; result: GroupResult }[] = [];
+  const finish = async (): Promise<Report> => {
+    const report: Report = {
+      schemaVersion: 1,
+      startedAt,
+      ...commit,
+      machine: describeMachine(),
+      loadBefore,
+      loadAfter: loadNow(),
+      threads: options.threads,
+      rounds,
+      secondsPerMeasurement: options.seconds,
+      rows,
+      targets: judge(rows),
+      tables,
+    };
+    if (options.json !== undefined) {
+      await writeFileAtomic(options.json, `${JSON.stringify({ ...report, samples: withoutLists(raw) }, null, 1)}\n`);
+    }
+    if (options.markdown !== undefined) await writeFileAtomic(options.markdown, reportText(report));
+    return report;
+  };
   for (const bench of cases) {
     const results: GroupResult[] = [];
     for (const group of await bench.groups(context)) {
@@ -141,27 +162,10 @@ async function run(options: Options): Promise<void> {
     rows.push(...own);
     tables.push(...shown);
     for (const table of shown) process.stdout.write(`${formatTable(table)}\n`);
+    await finish(); // a long run that is stopped leaves what it has
   }
-  const report: Report = {
-    schemaVersion: 1,
-    startedAt,
-    ...commit,
-    machine: describeMachine(),
-    loadBefore,
-    loadAfter: loadNow(),
-    threads: options.threads,
-    rounds,
-    secondsPerMeasurement: options.seconds,
-    rows,
-    targets: judge(rows),
-    tables,
-  };
-  if (options.json !== undefined) {
-    await writeFileAtomic(options.json, `${JSON.stringify({ ...report, samples: withoutLists(raw) }, null, 1)}\n`);
-  }
-  const text = reportText(report);
-  if (options.markdown !== undefined) await writeFileAtomic(options.markdown, text);
-  if (report.targets.length > 0) process.stdout.write(`${formatTable(targetTable(report.targets))}\n`);
+  const { targets } = await finish();
+  if (targets.length > 0) process.stdout.write(`${formatTable(targetTable(targets))}\n`);
 }
 
 /** Samples as they were printed, without series of single steps and without paths of this machine. */
