@@ -1,4 +1,5 @@
 import { decode } from '../cases/decode.js';
+import { defence } from '../cases/defence.js';
 import { finetune } from '../cases/finetune.js';
 import { llamaParity } from '../cases/llama-parity.js';
 import { product } from '../cases/product.js';
@@ -8,4 +9,13 @@ import { trainStep } from '../cases/train-step.js';
 import type { BenchCase } from './types.js';
 
 /** Every benchmark, in the order they run. */
-export const CASES: readonly BenchCase[] = [product, trainStep, decode, smollm2, scaling, llamaParity, finetune];
+export const CASES: readonly BenchCase[] = [
+  product,
+  trainStep,
+  decode,
+  defence,
+  smollm2,
+  scaling,
+  llamaParity,
+  finetune,
+];

@@ -6,6 +6,7 @@ const MEASUREMENTS: Readonly<Record<string, () => Promise<{ measure(options: nev
   product: () => import('../measure/product.js'),
   'train-step': () => import('../measure/train-step.js'),
   decode: () => import('../measure/decode.js'),
+  defence: () => import('../measure/defence.js'),
   scoring: () => import('../measure/scoring.js'),
   'export-checkpoint': () => import('../measure/export-checkpoint.js'),
   'train-scaling': () => import('../measure/train-scaling.js'),

@@ -67,6 +67,17 @@ export function shapeOf(name: ShapeName): Shape {
   return { config: decoderConfig(SIZES[name]), batch, time };
 }
 
+/** A proxy for a teacher of shape b: 3/7 of its parameters, the same vocabulary. */
+export const proxyShape: TransformerConfig = decoderConfig({
+  width: 224,
+  layers: 5,
+  heads: 7,
+  kvHeads: 7,
+  headSize: 32,
+  mlp: 576,
+  vocab: SIZES.b.vocab,
+});
+
 /** The same shape with another vocabulary. */
 export function withVocabulary(name: ShapeName, vocab: number): TransformerConfig {
   return decoderConfig({ ...SIZES[name], vocab });
