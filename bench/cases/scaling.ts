@@ -6,7 +6,8 @@ import type { TrainPoint } from '../measure/train-scaling.js';
 
 /**
  * Flagged is an interval where cost outgrows the arithmetic by more than this factor for each doubling, and where the price of
- * one more operation grows so as well. The first alone is also what a slower part does whose share grows.
+ * one more operation grows so as well (of the first interval that is not known). The first alone is also what a slower part does
+ * whose share grows.
  */
 const ALLOWED_EXCESS = 1.25;
 const TRAIN_STEPS = 5;
@@ -106,7 +107,7 @@ function scalingRow({ group, rounds }: GroupResult): Table['rows'] {
       fittedExponent(points).toFixed(2),
       excess.map((value) => value.toFixed(2)).join(' '),
       priceGrowth.map((value) => (Number.isNaN(value) ? '–' : value.toFixed(2))).join(' '),
-      priceGrowth.some((growth, index) => growth > ALLOWED_EXCESS && excess[index + 1] > ALLOWED_EXCESS)
+      excess.some((value, index) => value > ALLOWED_EXCESS && !(priceGrowth[index - 1] <= ALLOWED_EXCESS))
         ? 'FASTER THAN ITS ARITHMETIC'
         : 'ok',
     ],
