@@ -102,6 +102,8 @@ export interface StyleStatistics {
   readonly namedRightFraction: number;
   /** Of all steps, those that lead where they should. */
   readonly stepsRightFraction: number;
+  /** Of steps that name lines, those that end where these lead. */
+  readonly mapRightFraction: number;
   readonly grammaticalFraction: number;
   /** Of all people, those whose line is named in some trace. */
   readonly namedPeopleFraction: number;
@@ -135,6 +137,10 @@ export function styleOf(texts: readonly string[]): StyleStatistics {
     stepsRightFraction: ratio(
       sum((fact) => fact.numRight),
       single + merged,
+    ),
+    mapRightFraction: ratio(
+      sum((fact) => fact.numConsistent),
+      single + sum((fact) => fact.numMergedNamed),
     ),
     grammaticalFraction: ratio(
       sum((fact) => Number(fact.isGrammatical)),

@@ -1,7 +1,7 @@
 /** How a teacher of the embedded task learns: one recipe for every seed. */
 import type { Compiler } from '../../src/engine/compiler.js';
 import type { LanguageModel } from '../../src/model/language-model.js';
-import { createRandom, deriveSeed } from '../../src/support/random.js';
+import { createRandom, deriveSeed, type Random } from '../../src/support/random.js';
 import { generateProblem, type Problem } from '../../src/tasks/embedded/problems.js';
 import { TEACHER_STYLE } from '../../src/tasks/embedded/styles.js';
 import { CONNECTIVES, DIRECTIONS } from '../../src/tasks/embedded/words.js';
@@ -17,30 +17,30 @@ export interface TeacherPlan {
   readonly learningRate: number;
 }
 
-export const TEACHER_PLAN: TeacherPlan = { steps: 8000, rows: 32, learningRate: 2e-3 };
+export const TEACHER_PLAN: TeacherPlan = { steps: 6000, rows: 32, learningRate: 2.5e-3 };
 
 /** 0 before `from`, 1 after `to`, linear between. */
 const ramp = (x: number, from: number, to: number): number => Math.min(1, Math.max(0, (x - from) / (to - from)));
 
 /**
- * Rows of a step, by the share of the training that is done. Statements come first, about lines as often as about people, so that
- * how two lines combine (768 cases) is learned before who takes which (people then become names of lines); half of the statements
- * stand behind a problem that they do not answer, so that a problem in front distracts no more. Problems follow, first with many
- * merged steps, at last in the teacher's style.
+ * Rows of a step, by the share of the training that is done. First worked problems of single steps: who takes which line, and where
+ * lines lead, are learned in a few hundred steps. Then merged steps, the hard part (two lookups in the head): half of the rows are
+ * statements, most about two travellers, some of them given by their line; half of the statements stand behind a problem that they
+ * do not answer, so that a problem in front distracts no more. At last problems in the teacher's style.
  */
-export function teacherRows(done: number, { rows, random }: { rows: number; random: ReturnType<typeof createRandom> }) {
-  const towardsPeople = ramp(done, 0.08, 0.35);
-  const mix = { pairs: 0.5 + 0.4 * towardsPeople, lines: 0.5 - 0.4 * towardsPeople, named: 0.3 - 0.2 * towardsPeople };
-  const statements = 0.75 - 0.45 * ramp(done, 0.35, 0.7) - 0.3 * ramp(done, 0.8, 0.9);
-  const towardsStyle = ramp(done, 0.7, 0.9);
+export function teacherRows(done: number, { rows, random }: { rows: number; random: Random }): WeightedRow[] {
+  const towardsPairs = ramp(done, 0.06, 0.12);
+  const towardsStyle = ramp(done, 0.75, 0.92);
+  const mix = { pairs: 0.8, lines: 0.2, named: 0.1 };
+  const statements = 0.5 * towardsPairs * (1 - ramp(done, 0.7, 0.9));
   const { merged, mergedNamed } = TEACHER_STYLE;
   const style = {
     ...TEACHER_STYLE,
-    merged: 0.6 + (merged - 0.6) * towardsStyle,
+    merged: 0.6 * towardsPairs + (merged - 0.6) * towardsStyle,
     mergedNamed: 0.3 + (mergedNamed - 0.3) * towardsStyle,
   };
   const numStatements = Math.round(rows * statements);
-  return Array.from({ length: rows }, (_, row): WeightedRow => {
+  return Array.from({ length: rows }, (_, row) => {
     if (row >= numStatements) return problemRow(HABITS, { style, random });
     const problem = row % 2 === 0 ? undefined : generateProblem('train', random);
     return statementRow(HABITS, { mix, random, problem });

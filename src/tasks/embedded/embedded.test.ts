@@ -90,6 +90,7 @@ test('every rendered trace, in every style, leads to the right end step by step'
       const facts = describeTrace(text);
       assert.equal(facts.numRight, steps.length);
       assert.equal(facts.numNamedRight, facts.numNamed);
+      assert.equal(facts.numConsistent, steps.filter(({ lines }) => lines.length > 0).length);
       assert.ok(text.split(' ').length + 1 <= MAX_TRACE_WORDS);
       assert.ok(text.split(' ').every((word) => WORDS.includes(word)));
     }),
