@@ -17,7 +17,7 @@ export interface Problem {
  */
 export type Split = 'train' | 'holdout' | 'distil' | 'validation' | 'test' | 'sealed';
 
-export const NUM_CARRIERS = 4;
+const NUM_CARRIERS = 4;
 
 /** First bucket and the one after the last, of 100. */
 const BUCKETS: Readonly<Record<Split, readonly [number, number]>> = {
