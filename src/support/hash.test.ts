@@ -29,3 +29,7 @@ test('values that JSON would silently change are refused', () => {
   }
   assert.equal(canonicalJson({ b: 1, a: undefined }), '{"b":1}');
 });
+
+test('keys that objects have by nature are keys like others', () => {
+  assert.equal(canonicalJson({ toString: 0, constructor: [] }), '{"constructor":[],"toString":0}');
+});

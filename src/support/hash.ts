@@ -23,7 +23,10 @@ export function canonicalJson(value: unknown): string {
   }
   if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item)).join(',')}]`;
   const prototype = typeof value === 'object' ? Object.getPrototypeOf(value) : undefined;
-  invariant(prototype === Object.prototype || prototype === null, `not a JSON value: ${String(value)}`);
+  invariant(
+    prototype === Object.prototype || prototype === null,
+    `not a JSON value: ${Object.prototype.toString.call(value)}`,
+  );
   const entries = Object.entries(value as object).filter(([, item]) => item !== undefined);
   entries.sort(([a], [b]) => (a < b ? -1 : 1));
   return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonicalJson(item)}`).join(',')}}`;

