@@ -1,7 +1,7 @@
 /** The layers of a transformer, their gradients and their tangents as standard nodes. */
 import type { Node, Shape } from '../../graph/types.js';
 import type { Emitter, Name } from '../emitter.js';
-import { add, gather, mul, neg, product, reshape, scatterAddRows, softmax, sub, sum, transpose } from './primitives.js';
+import { add, mul, neg, product, reshape, softmax, sub, sum, transpose } from './primitives.js';
 
 const names = (e: Emitter, node: Node): Name[] => node.inputs.map((value) => e.nameOf(value));
 
@@ -110,16 +110,18 @@ function tallProduct(e: Emitter, a: Name, b: Name, [rows, columns]: Shape): Name
 }
 
 /**
- * dx = weights·(p·w − w[target]); dw = pᵀ·(weights·x), less weights·x added at the targets. The [N, V] gradient of the logits
- * is never built.
+ * With d = p less 1 at each target: dx = weights·(d·w), dw = dᵀ·(weights·x). One element a row changes in p, where adding rows
+ * of x into dw would walk through them one by one.
  */
 export function lowerHeadLossBackward(e: Emitter, node: Node<'headLossBackward'>): Name[] {
   const [x, weight, targets, weights] = names(e, node);
-  const { shape } = node.inputs[0];
+  const numTokens = node.inputs[0].shape[0];
+  const column = reshape(e, weights, [numTokens, 1]);
+  const ids = reshape(e, targets, [numTokens, 1]);
   const p = headProbabilities(e, node);
-  const column = reshape(e, weights, [shape[0], 1]);
-  const weighted = mul(e, x, column);
-  const dx = mul(e, sub(e, product(e, p, weight), gather(e, weight, targets)), column);
-  const dense = tallProduct(e, p, weighted, node.inputs[1].shape);
-  return [dx, scatterAddRows(e, dense, { ids: targets, rows: neg(e, weighted), shape })];
+  const axis = { axis: { int: 1 } };
+  const chosen = e.node('GatherElements', [p, ids], axis)[0];
+  const d = e.node('ScatterElements', [p, ids, sub(e, chosen, e.scalar(1))], axis)[0];
+  const dx = mul(e, product(e, d, weight), column);
+  return [dx, tallProduct(e, d, mul(e, x, column), node.inputs[1].shape)];
 }
