@@ -43,8 +43,10 @@ const { values } = parseArgs({
     'proxy-style': { type: 'string', default: 'report' },
     arms: { type: 'string', default: DEFAULT_ARMS },
     split: { type: 'string', default: 'validation' },
-    traces: { type: 'string', default: '2000' },
+    traces: { type: 'string', default: '4000' },
     epochs: { type: 'string', default: '6' },
+    'learning-rate': { type: 'string', default: '8e-3' },
+    'batch-size': { type: 'string', default: '32' },
     threads: { type: 'string', default: '1' },
   },
 });
@@ -140,9 +142,9 @@ for (const arm of values.arms.split(',')) {
     const student = copyOf(bases.get(seed)!);
     const config = trainingSchema.parse({
       epochs: Number(values.epochs),
-      batchSize: 32,
+      batchSize: Number(values['batch-size']),
       microBatchTokens: 2048,
-      learningRate: 2e-3,
+      learningRate: Number(values['learning-rate']),
       weightDecay: 0.01,
       beta2: 0.98,
       finalFraction: 0.05,
@@ -166,6 +168,7 @@ for (const arm of values.arms.split(',')) {
       meanKlNats: Number(meanKlNats(traces).toFixed(4)),
       lossNats,
       traces: style,
+      explicitStyle: styleOf(explicit.traces.map(({ text }) => text)),
       studentStyle: styleOf(greedy.traces.map(({ text }) => text)),
       tracesSeconds,
       trainingSeconds,

@@ -3,16 +3,19 @@ import type { Compiler } from '../../src/engine/compiler.js';
 import type { LanguageModel } from '../../src/model/language-model.js';
 import { createRandom, deriveSeed } from '../../src/support/random.js';
 import type { TraceStyle } from '../../src/tasks/embedded/styles.js';
-import { randomHabits } from '../../src/tasks/embedded/world.js';
+import { HABITS, randomHabits } from '../../src/tasks/embedded/world.js';
 import { freshModel, type Role } from './models.js';
 import { trainOnStream } from './stream.js';
-import { problemRow, ROW_TIME } from './texts.js';
+import { problemRow, ROW_TIME, statementRow } from './texts.js';
 
-const STEPS = 900;
-const ROWS = 48;
+const STEPS = 600;
+const REPORTS = 40;
+const TIMETABLES = 8;
+/** Timetables say where lines lead: `at dock red-line to well .` */
+const TIMETABLE = { pairs: 0, lines: 1, named: 0 };
 const LEARNING_RATE = 3e-3;
 
-/** Reads reports of journeys; in each, people take lines at random. */
+/** Reads reports of journeys, in each of which people take lines at random, and timetables. */
 export async function trainBase(
   compiler: Compiler,
   { role, seed, style, steps = STEPS }: { role: Role; seed: number; style: TraceStyle; steps?: number },
@@ -24,11 +27,14 @@ export async function trainBase(
   await trainOnStream(model, {
     schedule: { kind: 'cosine', learningRate: LEARNING_RATE, warmupSteps: 50, totalSteps: steps, finalFraction: 0.03 },
     time: ROW_TIME,
-    rows: () =>
-      Array.from({ length: ROWS }, () => {
+    rows: () => {
+      const reports = Array.from({ length: REPORTS }, () => {
         report += 1;
         return problemRow(randomHabits(deriveSeed('embedded', role, seed, report)), { style, random });
-      }),
+      });
+      const timetables = Array.from({ length: TIMETABLES }, () => statementRow(HABITS, { mix: TIMETABLE, random }));
+      return [...reports, ...timetables];
+    },
     onStep(step, lossNats) {
       meanLoss = step === 1 ? lossNats : 0.98 * meanLoss + 0.02 * lossNats;
     },

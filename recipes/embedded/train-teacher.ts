@@ -17,7 +17,7 @@ export interface TeacherPlan {
   readonly learningRate: number;
 }
 
-export const TEACHER_PLAN: TeacherPlan = { steps: 6000, rows: 32, learningRate: 2.5e-3 };
+export const TEACHER_PLAN: TeacherPlan = { steps: 2400, rows: 32, learningRate: 2.5e-3 };
 
 /** 0 before `from`, 1 after `to`, linear between. */
 const ramp = (x: number, from: number, to: number): number => Math.min(1, Math.max(0, (x - from) / (to - from)));

@@ -15,7 +15,7 @@ export interface TraceStyle {
 }
 
 /** The teacher's: trained to explain itself, so lines are nearly always said. */
-export const TEACHER_STYLE: TraceStyle = { merged: 0.2, mergedNamed: 0.6, late: 0.3, numbered: 0.35, filler: 0.15 };
+export const TEACHER_STYLE: TraceStyle = { merged: 0.12, mergedNamed: 0.6, late: 0.2, numbered: 0.25, filler: 0.15 };
 
 /**
  * That of the public text the bases read: reports of past journeys, written to say where a parcel went. Who took which line on
