@@ -3,7 +3,7 @@ import { createGraphBuilder, type GraphBuilder } from './graph/builder.js';
 import { hashGraph } from './graph/hash.js';
 import { compileGraph } from './onnx/compile.js';
 import { SessionCache } from './runtime/session-cache.js';
-import type { Binding, CompiledModel, Runtime, TensorMap } from './runtime/types.js';
+import type { Binding, CompiledModel, Runtime, SessionOptions, TensorMap } from './runtime/types.js';
 
 export interface Compiler {
   readonly runtime: Runtime;
@@ -11,7 +11,12 @@ export interface Compiler {
    * Attaches tensors to the session of a graph. `key` names what `build` makes (role, configuration, shape bucket): equal keys
    * must build equal graphs, and are built once; different keys whose graphs are equal share one session.
    */
-  bind(key: string, build: (g: GraphBuilder) => void, tensors: TensorMap): Binding;
+  bind(
+    key: string,
+    build: (g: GraphBuilder) => void,
+    tensors: TensorMap,
+    options?: Pick<SessionOptions, 'plannedMemory'>,
+  ): Binding;
   dispose(): void;
 }
 
@@ -38,7 +43,7 @@ export function createCompiler(runtime: Runtime): Compiler {
 
   return {
     runtime,
-    bind(key, build, tensors) {
+    bind(key, build, tensors, options = {}) {
       let entry = known.get(key);
       if (entry === undefined) {
         const { hash, names, graph } = describe(build);
@@ -51,7 +56,11 @@ export function createCompiler(runtime: Runtime): Compiler {
         entry = { hash, names, compile };
         known.set(key, entry);
       }
-      const session = sessions.get(entry.hash, entry.compile);
+      const session = sessions.get(
+        options.plannedMemory ? `${entry.hash}/planned` : entry.hash,
+        entry.compile,
+        options,
+      );
       return session.bind(
         Object.fromEntries(entry.names.inputs.map((name) => [name, tensors[name]])),
         Object.fromEntries(entry.names.outputs.map(({ name, source }) => [name, tensors[source]])),

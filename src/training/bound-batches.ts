@@ -3,6 +3,7 @@ import type { GraphBuilder } from '../engine/graph/builder.js';
 import type { Binding, Tensor, TensorMap } from '../engine/runtime/types.js';
 import { type LanguageModel, modelTensors } from '../model/language-model.js';
 import type { BatchArrays } from './batches.js';
+import { isPlanned } from './memory-estimate.js';
 
 /** A micro-batch that knows how to write itself. */
 export interface StepInput {
@@ -17,6 +18,7 @@ export interface BatchGraph {
   readonly key: string;
   /** What the graph takes beside the model and the batch. */
   readonly state: TensorMap;
+  readonly checkpointing: boolean;
   build(g: GraphBuilder, shape: { batch: number; time: number }): void;
 }
 
@@ -79,11 +81,14 @@ function bindBatch(
   );
   const loss = runtime.tensor('float32', []);
   const own = { tokens, targets, weights, positions, loss };
-  const binding = compiler.bind(`train/${name}`, (g) => graph.build(g, { batch, time }), {
-    ...modelTensors(model, time),
-    ...graph.state,
-    ...own,
-  });
+  const { checkpointing } = graph;
+  const plannedMemory = isPlanned(model.config, { batch, time, lora: model.lora, checkpointing });
+  const binding = compiler.bind(
+    `train/${name}`,
+    (g) => graph.build(g, { batch, time }),
+    { ...modelTensors(model, time), ...graph.state, ...own },
+    { plannedMemory },
+  );
   return {
     binding,
     arrays: { tokens: tokens.data, targets: targets.data, weights: weights.data },

@@ -38,6 +38,7 @@ export function createGradientAccumulator(
         {
           key: `accumulate/${architectureKey}/${checkpointing}`,
           state,
+          checkpointing,
           build: (g, shape) => buildAccumulateGraph(g, { config, lora, ...shape, checkpointing }),
         },
         input,

@@ -39,6 +39,7 @@ export function createTrainingStep(
   const step: BatchGraph = {
     key: `step/${key}`,
     state: { ...optimizer.tensors, gradientNorm },
+    checkpointing,
     build: (g, shape) => buildStepGraph(g, { config, lora, ...shape, checkpointing }, adamw),
   };
   let accumulation: { readonly accumulator: GradientAccumulator; readonly apply: Binding } | undefined;

@@ -1,6 +1,6 @@
 /** Compiled graphs, kept. */
 import { ConfigError } from '../../support/errors.js';
-import type { CompiledModel, Runtime, Session } from './types.js';
+import type { CompiledModel, Runtime, Session, SessionOptions } from './types.js';
 
 /**
  * The sessions used last. Compiling takes 50–500 ms for a model's graph, so callers round shapes up to few buckets and come here
@@ -30,10 +30,10 @@ export class SessionCache {
     return this.#sessions.size;
   }
 
-  /** The session under `key` (say, graph hash and shape bucket); compiles what `model` returns if there is none. */
-  get(key: string, model: () => CompiledModel): Session {
+  /** The session under `key` (say, graph hash and shape bucket); compiles what `model` returns, with `options`, if there is none. */
+  get(key: string, model: () => CompiledModel, options?: SessionOptions): Session {
     const kept = this.#sessions.get(key);
-    const session = kept ?? this.#runtime.session(model());
+    const session = kept ?? this.#runtime.session(model(), options);
     this.#sessions.delete(key);
     this.#sessions.set(key, session);
     if (this.#sessions.size > this.#capacity) {

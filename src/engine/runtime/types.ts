@@ -69,6 +69,11 @@ export type GraphOptimization = 'all' | 'extended' | 'basic' | 'none';
 export interface SessionOptions {
   /** Default: 'all'. */
   readonly optimization?: GraphOptimization | undefined;
+  /**
+   * Plan the scratch memory of a run as one block (default false): up to a tenth faster where the block is small, but each shape
+   * takes a block as large as its run beside what the arena holds. Only the C API knows it.
+   */
+  readonly plannedMemory?: boolean | undefined;
 }
 
 export interface Runtime {
