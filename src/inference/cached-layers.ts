@@ -2,7 +2,7 @@
 import type { GraphBuilder } from '../engine/graph/builder.js';
 import type { Value } from '../engine/graph/types.js';
 import type { TransformerConfig } from '../model/config.js';
-import { attentionScale, declareWeights, decoderHidden, type Weights } from '../model/decoder.js';
+import { attentionScale, declareDecoderInput, declareWeights, decoderHidden, type Weights } from '../model/decoder.js';
 import type { LoraConfig } from '../model/lora.js';
 import { cacheNames } from './kv-cache.js';
 
@@ -36,12 +36,7 @@ export function cachedLayers(
 ): { weights: Weights; hidden: Value; caches: readonly LayerCache[] } {
   const { numLayers, numKvHeads, headSize } = config;
   const weights = declareWeights(g, config, lora);
-  const input = {
-    tokens: g.input('tokens', 'int64', [batch * time]),
-    positions: g.input('positions', 'int64', [batch, time]),
-    cos: g.input('cos', 'float32', [capacity, headSize / 2]),
-    sin: g.input('sin', 'float32', [capacity, headSize / 2]),
-  };
+  const input = declareDecoderInput(g, config, { batch, time, numPositions: capacity });
   const lengths = g.input('lengths', 'int32', [batch]);
   const total = g.input('total', 'int32', [1]);
   const cacheShape = [batch, numKvHeads, capacity, headSize];

@@ -2,7 +2,7 @@
 import type { GraphBuilder } from '../engine/graph/builder.js';
 import { attention } from '../engine/graph/ops.js';
 import type { TransformerConfig } from '../model/config.js';
-import { attentionScale, declareWeights, decoderHidden } from '../model/decoder.js';
+import { attentionScale, declareDecoderInput, declareWeights, decoderHidden } from '../model/decoder.js';
 import type { LoraConfig } from '../model/lora.js';
 import { type CachedShape, cachedLayers } from './cached-layers.js';
 import { scoreHead } from './score-head.js';
@@ -25,12 +25,7 @@ export function buildScoreGraph(
   lora?: LoraConfig,
 ): void {
   const weights = declareWeights(g, config, lora);
-  const input = {
-    tokens: g.input('tokens', 'int64', [batch * time]),
-    positions: g.input('positions', 'int64', [batch, time]),
-    cos: g.input('cos', 'float32', [time, config.headSize / 2]),
-    sin: g.input('sin', 'float32', [time, config.headSize / 2]),
-  };
+  const input = declareDecoderInput(g, config, { batch, time, numPositions: time });
   const scale = attentionScale(config);
   const hidden = decoderHidden(g, config, weights, {
     input,

@@ -29,6 +29,21 @@ export interface DecoderInput {
   readonly sin: Value;
 }
 
+/** Declares the inputs of B rows of T tokens: tokens, positions, and cos and sin of P positions. */
+export function declareDecoderInput(
+  g: GraphBuilder,
+  config: TransformerConfig,
+  { batch, time, numPositions }: { batch: number; time: number; numPositions: number },
+): DecoderInput {
+  const half = config.headSize / 2;
+  return {
+    tokens: g.input('tokens', 'int64', [batch * time]),
+    positions: g.input('positions', 'int64', [batch, time]),
+    cos: g.input('cos', 'float32', [numPositions, half]),
+    sin: g.input('sin', 'float32', [numPositions, half]),
+  };
+}
+
 export interface DecoderOptions {
   /** q [B, T, H, D], k and v [B, T, K, D], rotated → [B, T, H, D]. */
   attend(layer: number, heads: { q: Value; k: Value; v: Value }): Value;

@@ -5,7 +5,7 @@ import type { GraphBuilder } from '../engine/graph/builder.js';
 import { add, attention, headLoss } from '../engine/graph/ops.js';
 import type { Value } from '../engine/graph/types.js';
 import type { ParameterSpec, TransformerConfig } from '../model/config.js';
-import { attentionScale, declareWeights, decoderHidden, headWeight } from '../model/decoder.js';
+import { attentionScale, declareDecoderInput, declareWeights, decoderHidden, headWeight } from '../model/decoder.js';
 import { type LoraConfig, loraNames, loraTargets } from '../model/lora.js';
 import { parameterSpecs } from '../model/parameters.js';
 
@@ -78,12 +78,7 @@ function buildGradients(g: GraphBuilder, graph: TrainingGraph): Gradients {
   const { config, lora, batch, time } = graph;
   const numTokens = batch * time;
   const weights = declareWeights(g, config, lora);
-  const input = {
-    tokens: g.input('tokens', 'int64', [numTokens]),
-    positions: g.input('positions', 'int64', [batch, time]),
-    cos: g.input('cos', 'float32', [time, config.headSize / 2]),
-    sin: g.input('sin', 'float32', [time, config.headSize / 2]),
-  };
+  const input = declareDecoderInput(g, config, { batch, time, numPositions: time });
   const labels = {
     targets: g.input('targets', 'int64', [numTokens]),
     weights: g.input('weights', 'float32', [numTokens]),

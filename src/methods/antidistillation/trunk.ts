@@ -8,7 +8,7 @@ import { cachedLayers } from '../../inference/cached-layers.js';
 import { createKvCache } from '../../inference/kv-cache.js';
 import { tangentName } from '../../inference/tangent-graph.js';
 import type { TransformerConfig } from '../../model/config.js';
-import { attentionScale, declareWeights, decoderHidden } from '../../model/decoder.js';
+import { attentionScale, declareDecoderInput, declareWeights, decoderHidden } from '../../model/decoder.js';
 import { type LanguageModel, modelTensors } from '../../model/language-model.js';
 import type { LoraConfig } from '../../model/lora.js';
 
@@ -48,12 +48,7 @@ function buildTrunkGraph(
 ): void {
   const { batch, time, lora, isMoving } = shape;
   const weights = declareWeights(g, config, lora);
-  const input = {
-    tokens: g.input('tokens', 'int64', [batch * time]),
-    positions: g.input('positions', 'int64', [batch, time]),
-    cos: g.input('cos', 'float32', [time, config.headSize / 2]),
-    sin: g.input('sin', 'float32', [time, config.headSize / 2]),
-  };
+  const input = declareDecoderInput(g, config, { batch, time, numPositions: time });
   const scale = attentionScale(config);
   const hidden = decoderHidden(g, config, weights, {
     input,
