@@ -4,7 +4,7 @@ import type { SamplerSettings } from '../../src/inference/samplers/settings.js';
 import { createProxy } from '../../src/methods/antidistillation/create-proxy.js';
 import type { Defence } from '../../src/methods/antidistillation/defence.js';
 import type { ProxyArtefact } from '../../src/methods/antidistillation/proxy.js';
-import { solveStrength } from '../../src/methods/antidistillation/strength.js';
+import { type Strength, solveStrength } from '../../src/methods/antidistillation/strength.js';
 import type { LanguageModel } from '../../src/model/language-model.js';
 import { generateProblems, type Problem } from '../../src/tasks/embedded/problems.js';
 import { CONNECTIVES, DIRECTIONS } from '../../src/tasks/embedded/words.js';
@@ -82,15 +82,14 @@ export function meanKlNats({ traces }: Answers): number {
   return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
 }
 
-/** The λ whose tilt costs so many nats a token on validation prompts. */
+/** The λ whose tilt costs so many nats a token on validation prompts, or as many as the support allows. */
 export async function strengthOf(
   teacher: LanguageModel,
   defence: Defence,
   { budgetNats, initial }: { budgetNats: number; initial: number },
-): Promise<number> {
+): Promise<Pick<Strength, 'lambda' | 'value' | 'isReached'>> {
   const problems: Problem[] = generateProblems(NUM_CALIBRATION, 'validation', 4);
   const measure = async (lambda: number) =>
     meanKlNats(await askProblems(teacher, problems, { ...tilted(defence, lambda), seed: 4 }));
-  const { lambda } = await solveStrength(measure, { target: budgetNats, initial, tolerance: 0.05 });
-  return lambda;
+  return solveStrength(measure, { target: budgetNats, initial, tolerance: 0.05, outOfReach: 'bound' });
 }

@@ -87,13 +87,14 @@ async function defenceOf(model: LanguageModel, permuted = false): Promise<{ defe
   // Δ of a gradient of unit root mean square is some thousand nats.
   return { defence, initial: 1e-3 / (artefact.gradientNorm / Math.sqrt(size)) };
 }
-const strengths = new Map<string, { defence: Defence; lambda: number }>();
+const strengths = new Map<string, { defence: Defence; lambda: number; isReached: boolean }>();
 async function strengthAt(key: string, model: LanguageModel, budgetNats: number) {
   const name = `${key}/${budgetNats}`;
   const known = strengths.get(name);
   if (known !== undefined) return known;
   const { defence, initial } = await defenceOf(model);
-  const made = { defence, lambda: await strengthOf(teacher, defence, { budgetNats, initial }) };
+  const { lambda, isReached } = await strengthOf(teacher, defence, { budgetNats, initial });
+  const made = { defence, lambda, isReached };
   strengths.set(name, made);
   return made;
 }

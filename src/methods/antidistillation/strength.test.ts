@@ -31,6 +31,16 @@ describe('the search for a strength', () => {
     );
   });
 
+  test('gives the bound where that is asked for, and says that it is one', async () => {
+    const saturating = async (lambda: number) => 0.5 * (1 - Math.exp(-lambda));
+    const bounded = await solveStrength(saturating, { target: 1, initial: 0.01, outOfReach: 'bound' });
+    assert.equal(bounded.isReached, false);
+    assert.ok(bounded.value > 0.48 && bounded.value <= 0.5);
+    const reached = await solveStrength(saturating, { target: 0.3, initial: 0.01, outOfReach: 'bound' });
+    assert.equal(reached.isReached, true);
+    assert.ok(Math.abs(reached.value - 0.3) <= 0.03 * 0.3);
+  });
+
   test('ends where noise hides the target', async () => {
     let count = 0;
     const jump = async (lambda: number) => {

@@ -10,6 +10,11 @@ export interface StrengthSearch {
   readonly tolerance?: number;
   /** Default 40. */
   readonly maxMeasurements?: number;
+  /**
+   * Where the measure stops growing short of the target: an error (default), or the last λ before it stopped, which is as much as the
+   * support allows.
+   */
+  readonly outOfReach?: 'refuse' | 'bound';
 }
 
 interface Measurement {
@@ -18,6 +23,8 @@ interface Measurement {
 }
 
 export interface Strength extends Measurement {
+  /** False where `value` is the bound of the measure and not the target. */
+  readonly isReached: boolean;
   readonly measurements: readonly Measurement[];
 }
 
@@ -33,7 +40,7 @@ const LEAST_GROWTH = 1.02;
  */
 export async function solveStrength(
   measure: (lambda: number) => Promise<number>,
-  { target, initial, tolerance = 0.03, maxMeasurements = 40 }: StrengthSearch,
+  { target, initial, tolerance = 0.03, maxMeasurements = 40, outOfReach = 'refuse' }: StrengthSearch,
 ): Promise<Strength> {
   const measurements: Measurement[] = [];
   let below: Measurement | undefined;
@@ -44,8 +51,9 @@ export async function solveStrength(
     const measured = { lambda, value: await measure(lambda) };
     const { value } = measured;
     measurements.push(measured);
-    if (Math.abs(value - target) <= tolerance * target) return { lambda, value, measurements };
+    if (Math.abs(value - target) <= tolerance * target) return { lambda, value, measurements, isReached: true };
     const isSaturated = below !== undefined && above === undefined && value < below.value * LEAST_GROWTH;
+    if (isSaturated && outOfReach === 'bound') return { ...below!, measurements, isReached: false };
     if (!Number.isFinite(value) || isSaturated) break;
     if (value < target) below = measured;
     else above = measured;
