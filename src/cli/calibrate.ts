@@ -4,7 +4,7 @@ import { openModel } from '../jobs/open-model.js';
 import { openProxy } from '../jobs/open-proxy.js';
 import { commandOptions, defineCommand } from './command.js';
 import { chatDateOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
-import { proxyOptions } from './proxy-option.js';
+import { orderOption, proxyOptions } from './proxy-option.js';
 
 const { proxyModel, estimator, epsilon } = proxyOptions;
 
@@ -23,10 +23,7 @@ export const calibrate = defineCommand({
     proxyModel,
     estimator,
     epsilon,
-    order: z.enum(['paper', 'reference-code']).default('paper').meta({
-      description:
-        "paper: Δ is added after temperature and cuts; reference-code: before them, as the authors' program does",
-    }),
+    order: orderOption,
     maxTokens: z.int().min(1).default(128).meta({ description: 'Longest response', unit: 'tokens' }),
     ...samplerOptions,
     chat: chatOption,

@@ -27,6 +27,11 @@ export const proxyOptions = {
   lambda: z.number().default(0).meta({ description: 'Weight of Δ in the sampling distribution' }),
 };
 
+export const orderOption = z.enum(['paper', 'reference-code']).default('paper').meta({
+  description:
+    "paper: Δ is added after temperature and cuts; reference-code: before them, as the authors' program does",
+});
+
 /** The proxy that the options name, if any, for a teacher that is open. */
 export async function openProxyOption(
   context: CommandContext,

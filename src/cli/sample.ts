@@ -7,7 +7,7 @@ import { ConfigError } from '../support/errors.js';
 import { encodeRow } from '../tokenizer/rows.js';
 import { commandOptions, defineCommand } from './command.js';
 import { adapterOption, chatDateOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
-import { openProxyOption, proxyOptions } from './proxy-option.js';
+import { openProxyOption, orderOption, proxyOptions } from './proxy-option.js';
 
 export const sample = defineCommand({
   description:
@@ -31,10 +31,7 @@ export const sample = defineCommand({
         'temperature: the model itself; antidistillation: tilted by lambda · Δ of a proxy; permutation: by Δ permuted, the control',
     }),
     ...proxyOptions,
-    order: z.enum(['paper', 'reference-code']).default('paper').meta({
-      description:
-        "paper: Δ is added after temperature and cuts; reference-code: before them, as the authors' program does",
-    }),
+    order: orderOption,
     stop: z.array(z.string()).default([]).meta({ description: 'Text that ends a response', placeholder: 'text' }),
     chat: chatOption,
     chatDate: chatDateOption,

@@ -4,7 +4,10 @@ import { scoreRows } from '../jobs/score-rows.js';
 import { ConfigError } from '../support/errors.js';
 import { commandOptions, defineCommand } from './command.js';
 import { adapterOption, chatDateOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
-import { openProxyOption, proxyOptions } from './proxy-option.js';
+import { openProxyOption, orderOption, proxyOptions } from './proxy-option.js';
+
+// --top-k is the number of tokens reported; the cut of the distribution has another name.
+const { topK: _cut, ...cuts } = samplerOptions;
 
 export const score = defineCommand({
   description:
@@ -18,9 +21,12 @@ export const score = defineCommand({
     topK: z.int().min(0).default(0).meta({ description: 'Likeliest tokens reported at each position' }),
     ...proxyOptions,
     distribution: z.boolean().default(false).meta({
-      description: 'Add the distribution that the token after each row is drawn from, under temperature and lambda',
+      description:
+        'Add the distribution that the token after each row is drawn from, under lambda and the sampler below',
     }),
-    temperature: samplerOptions.temperature,
+    ...cuts,
+    distributionTopK: samplerOptions.topK,
+    order: orderOption,
     chat: chatOption,
     chatDate: chatDateOption,
   }),
@@ -31,12 +37,13 @@ export const score = defineCommand({
   howToContinue: ({ output }) => `${output} keeps the rows that are scored; the same command does the rest.`,
   run: async (context, config) => {
     checkOptions(config);
-    const { estimator, epsilon, temperature, lambda } = config;
+    const { estimator, epsilon, lambda, order, temperature, distributionTopK, topP, minP, repetitionPenalty } = config;
     const opened = await openModel(config.model, openOptions(context, config));
     let proxy: Awaited<ReturnType<typeof openProxyOption>>;
     try {
       proxy = await openProxyOption(context, config, opened);
-      const distribution = config.distribution ? { temperature, lambda } : undefined;
+      const sampler = { temperature, topK: distributionTopK, topP, minP, repetitionPenalty };
+      const distribution = config.distribution ? { ...sampler, lambda, order } : undefined;
       const hasDeltas = proxy !== undefined || config.distribution;
       let progress: ReturnType<typeof context.createProgress> | undefined;
       const summary = await scoreRows(opened, {
@@ -76,6 +83,7 @@ function checkOptions(config: {
   epsilon?: number | undefined;
   lambda: number;
   distribution: boolean;
+  [option: string]: unknown;
 }): void {
   const { proxy, proxyModel, estimator, epsilon, lambda, distribution } = config;
   if (proxy === undefined && (proxyModel !== undefined || epsilon !== undefined || lambda !== 0)) {
@@ -84,7 +92,18 @@ function checkOptions(config: {
   if (epsilon !== undefined && estimator === 'jvp') {
     throw new ConfigError('--estimator jvp is the exact derivative: it has no step. Leave --epsilon out.');
   }
-  if (lambda !== 0 && !distribution) {
-    throw new ConfigError('--lambda shapes the distribution alone. Add --distribution.');
+  const shaping = {
+    lambda: 0,
+    temperature: 1,
+    distributionTopK: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    order: 'paper',
+  };
+  const idle = Object.entries(shaping).find(([key, none]) => config[key] !== none);
+  if (idle !== undefined && !distribution) {
+    const flag = idle[0].replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    throw new ConfigError(`--${flag} shapes the distribution alone. Add --distribution.`);
   }
 }

@@ -111,6 +111,15 @@ describe('a proxy and the scores it adds', () => {
       tempered.map((value) => value / total),
       1e-6,
     );
+    const cut = { ...distribution, topK: 3 };
+    await scoreRows(teacher, { input, output: file('cut.jsonl'), deltas: { estimator: 'jvp', distribution: cut } });
+    const kept = new Set([...tempered.keys()].sort((a, b) => tempered[b] - tempered[a]).slice(0, 3));
+    const keptTotal = [...kept].reduce((sum, id) => sum + tempered[id], 0);
+    assertClose(
+      read(file('cut.jsonl'))[0].probabilities,
+      tempered.map((value, id) => (kept.has(id) ? value / keptTotal : 0)),
+      1e-6,
+    );
   });
 
   test('a run goes on where it stopped, and other settings are refused', async () => {

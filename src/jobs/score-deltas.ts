@@ -1,8 +1,8 @@
 /** What a score says beyond log-probabilities: Δ under a proxy, and the distribution that the next token is drawn from. */
 import { createScorer, type ScoreRow } from '../inference/score.js';
-import { samplingDistribution } from '../methods/antidistillation/distribution.js';
+import { type DistributionOptions, samplingDistribution } from '../methods/antidistillation/distribution.js';
 import { createDeltaEstimator, type EstimatorKind } from '../methods/antidistillation/estimators.js';
-import { lastLogprobs } from '../methods/antidistillation/read-rows.js';
+import { lastLogits } from '../methods/antidistillation/read-rows.js';
 import { ConfigError } from '../support/errors.js';
 import type { OpenedModel } from './open-model.js';
 import type { OpenedProxy } from './open-proxy.js';
@@ -13,8 +13,8 @@ export interface DeltaOptions {
   readonly estimator: EstimatorKind;
   /** Step of a difference; default: the proxy's own. */
   readonly epsilon?: number | undefined;
-  /** Adds `probabilities`: softmax((1/τ)·log p + λ·Δ) after the last token. */
-  readonly distribution?: { readonly temperature: number; readonly lambda: number } | undefined;
+  /** Adds `probabilities`: what the token after the last one is drawn from under these settings. */
+  readonly distribution?: Omit<DistributionOptions, 'isNamed' | 'seen'> | undefined;
 }
 
 /** Keys that a row of scores has besides. */
@@ -46,14 +46,15 @@ export function createDeltaScorer({ model, tokenizer }: OpenedModel, options: De
       const wantsVectors = distribution !== undefined;
       const vectorsAfter = wantsVectors ? (row: number) => [rows[row].tokens.length - 1] : undefined;
       const deltas = await estimator?.estimate(rows, { topK, vectorsAfter, signal });
-      const logprobs = wantsVectors ? await lastLogprobs(model, rows, signal) : undefined;
+      const logits = wantsVectors ? await lastLogits(model, rows, signal) : undefined;
       return rows.map((_, index) => ({
         ...(deltas && { delta: deltas[index].values }),
         ...(deltas && topK > 0 && { deltaTop: deltas[index].top }),
         ...(distribution &&
-          logprobs && {
-            probabilities: samplingDistribution(logprobs[index], deltas?.[index].vectors[0], {
+          logits && {
+            probabilities: samplingDistribution(logits[index], deltas?.[index].vectors[0], {
               ...distribution,
+              seen: rows[index].tokens,
               isNamed,
             }),
           }),
@@ -89,7 +90,7 @@ export async function checkSameDeltas(
     const most = tolerance(after.map((value) => Math.abs(value ?? 0)));
     const isOther = (value: number | null, at: number) => !(Math.abs((value ?? 0) - (before[at] ?? 0)) <= most);
     if (after.length !== before.length || after.some(isOther))
-      fail(`"${key}" has other numbers: another proxy, estimator, temperature or lambda gave them`);
+      fail(`"${key}" has other numbers: another proxy, estimator, lambda or sampler gave them`);
   };
   check('delta', (values) => SAME_DELTA_FRACTION * Math.max(...values));
   check('probabilities', () => SAME_PROBABILITY);

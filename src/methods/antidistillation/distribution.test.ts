@@ -1,7 +1,21 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { after, describe, test } from 'node:test';
 import fc from 'fast-check';
+import { createCompiler } from '../../engine/compiler.js';
+import { openRuntime } from '../../engine/runtime/open.js';
+import type { Tensor } from '../../engine/runtime/types.js';
+import type { Companion } from '../../inference/companions.js';
+import { minP } from '../../inference/samplers/min-p.js';
+import { createRepetitionPenalty } from '../../inference/samplers/repetition-penalty.js';
+import { buildSamplingGraph } from '../../inference/samplers/sampling-graph.js';
+import { type SamplerSettings, samplerSchema } from '../../inference/samplers/settings.js';
+import { temperature } from '../../inference/samplers/temperature.js';
+import { topK } from '../../inference/samplers/top-k.js';
+import { topP } from '../../inference/samplers/top-p.js';
+import type { Sequence } from '../../inference/sequence.js';
+import { createRandom } from '../../support/random.js';
 import { samplingDistribution } from './distribution.js';
+import { createTilt } from './tilt.js';
 
 const logprobsOf = (masses: readonly number[]) => {
   const total = masses.reduce((sum, mass) => sum + mass, 0);
@@ -54,4 +68,109 @@ describe('the sampling distribution', () => {
       [0, 1, 0, 0],
     );
   });
+});
+
+const runtime = openRuntime({ threads: 1 });
+const compiler = createCompiler(runtime);
+after(() => {
+  compiler.dispose();
+  runtime.dispose();
+});
+
+const NUM_DRAWS = 8192;
+
+interface Drawing extends Partial<SamplerSettings> {
+  readonly lambda: number;
+  readonly order?: 'paper' | 'reference-code';
+}
+
+/** How often the sampler's own graph draws each id where u runs evenly over [0, 1). */
+async function frequencies(
+  logits: Float32Array,
+  { delta, seen, drawing }: { delta: Float32Array; seen: number[]; drawing: Drawing },
+): Promise<number[]> {
+  const { lambda, order = 'paper', ...settings } = drawing;
+  const vocabSize = logits.length;
+  const batch = NUM_DRAWS;
+  const row = { promptTokens: seen, tokens: [], sampler: samplerSchema.parse(settings) } as unknown as Sequence;
+  const companions = [{ model: { config: { vocabSize } } } as Companion];
+  const tilt = createTilt({ lambda, estimator: 'jvp', epsilon: 0, order, permuted: false, companions, proxy: {} });
+  const tail = order === 'paper' ? [temperature, topK, topP, minP, tilt] : [tilt, temperature, topK, topP, minP];
+  const stages = [createRepetitionPenalty(), ...tail]
+    .filter((processor) => processor.isNeeded([row]))
+    .map((processor) => ({ processor, size: processor.size([row], vocabSize) }));
+  const repeated = (values: Float32Array) => {
+    const all = new Float32Array(batch * vocabSize);
+    for (let index = 0; index < batch; index++) all.set(values, index * vocabSize);
+    return all;
+  };
+  const column = () => runtime.tensor('float32', [batch, 1]);
+  const tensors: Record<string, Tensor> = {
+    logits: runtime.tensor('float32', [batch, vocabSize], repeated(logits)),
+    uniforms: runtime.tensor(
+      'float32',
+      [batch, 1],
+      Float32Array.from({ length: batch }, (_, index) => (index + 0.5) / batch),
+    ),
+    logprobs: column(),
+    'statistics.delta': column(),
+    'statistics.klNats': column(),
+    'topP.check': column(),
+  };
+  const ids = runtime.tensor('int64', [batch]);
+  for (const { processor, size } of stages) {
+    const shape = { batch, vocabSize, size };
+    const own = Object.fromEntries(
+      Object.entries(processor.columns(shape)).map(([name, { dtype, shape: extents }]) => [
+        name,
+        runtime.tensor(dtype, extents, name === 'derivatives' ? repeated(delta) : undefined),
+      ]),
+    );
+    for (let index = 0; index < batch; index++) processor.fill(own, index, row, shape);
+    for (const [name, tensor] of Object.entries(own)) tensors[`${processor.name}.${name}`] = tensor;
+  }
+  const key = stages.map(({ processor, size }) => `${processor.name}${size}`).join();
+  const graph = { batch, vocabSize, stages, greedy: false, unnamed: [] };
+  const binding = compiler.bind(key, (g) => buildSamplingGraph(g, graph), { ...tensors, ids });
+  await binding.run();
+  const counts = new Array<number>(vocabSize).fill(0);
+  for (const id of ids.data) counts[Number(id)]++;
+  binding.dispose();
+  for (const tensor of [ids, ...Object.values(tensors)]) tensor.dispose();
+  return counts.map((count) => count / batch);
+}
+
+describe("the distribution and the sampler's graph", () => {
+  const random = createRandom('distribution');
+  const drawings: Drawing[] = [
+    { lambda: 0.4, temperature: 0.6 },
+    { lambda: 0.4, topK: 7 },
+    { lambda: 0.8, topP: 0.8 },
+    { lambda: 0.4, minP: 0.1, temperature: 1.5 },
+    { lambda: 0.4, topK: 12, topP: 0.9, minP: 0.05, temperature: 0.8 },
+    { lambda: 0, topK: 5, topP: 0.5 },
+    { lambda: 0.5, repetitionPenalty: 1.7, topP: 0.9 },
+    { lambda: 0.5, topK: 9, topP: 0.95, temperature: 0.6, order: 'reference-code' },
+    { lambda: 0.5, repetitionPenalty: 1.3, minP: 0.02, order: 'reference-code' },
+  ];
+  for (const drawing of drawings) {
+    test(`agree under ${JSON.stringify(drawing)}`, async () => {
+      const logits = Float32Array.from({ length: 40 }, () => 2 * random.normal());
+      const delta = Float32Array.from({ length: 40 }, () => 3 * random.normal());
+      const seen = [3, 17, 3, 22];
+      const drawn = await frequencies(logits, { delta, seen, drawing });
+      const expected = samplingDistribution(logits, delta, { ...drawing, seen });
+      assert.ok(Math.abs(sumOf(expected) - 1) < 1e-12);
+      // An even grid counts an interval to within one step; float32 sums may move each of its ends over one more.
+      expected.forEach((value, id) => {
+        assert.ok(Math.abs(value - drawn[id]) <= 3 / NUM_DRAWS, `${id}: ${value}, drawn ${drawn[id]}`);
+        if (value === 0) assert.equal(drawn[id], 0);
+      });
+      const isCut = ['topK', 'topP', 'minP'].some((name) => name in drawing);
+      assert.equal(
+        expected.some((value) => value === 0),
+        isCut,
+      );
+    });
+  }
 });

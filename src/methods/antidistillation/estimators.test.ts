@@ -19,8 +19,9 @@ import {
   tinyConfig,
 } from '../../training/training.fixture.js';
 import { golden, loadGoldenProxy, proxyOf } from './antidistillation.fixture.js';
+import { samplingDistribution } from './distribution.js';
 import { createDeltaEstimator, type EstimatorKind } from './estimators.js';
-import { lastLogprobs } from './read-rows.js';
+import { lastLogits } from './read-rows.js';
 
 const runtime = openRuntime({ threads: 1 });
 const compiler = createCompiler(runtime);
@@ -154,8 +155,9 @@ test('Δ is linear in the gradient, and its mean under the proxy itself is zero'
   );
   const wanted = whole.map((value) => value / 2);
   assert.ok(relativeDifference(halved, wanted) < 1e-6);
-  const [logprobs] = await lastLogprobs(proxyModel, [row]);
-  const mean = whole.reduce((sum, value, id) => sum + Math.exp(logprobs[id]) * value, 0);
+  const [logits] = await lastLogits(proxyModel, [row]);
+  const p = samplingDistribution(logits, undefined, { lambda: 0 });
+  const mean = whole.reduce((sum, value, id) => sum + p[id] * value, 0);
   assert.ok(Math.abs(mean) < 1e-5 * Math.max(...whole.map(Math.abs)), `${mean}`);
 });
 

@@ -106,14 +106,14 @@ async function readJobs(
   }
 }
 
-/** ln p of every id after the last token of each row. */
-export async function lastLogprobs(
+/** Logits of every id after the last token of each row. */
+export async function lastLogits(
   model: LanguageModel,
   rows: readonly ScoreRow[],
   signal?: AbortSignal,
 ): Promise<Float32Array[]> {
   const vectorsAfter = (row: number) => [rows[row].tokens.length - 1];
-  const read = await readTokens({ kind: 'logprobs', sources: [{ model }] }, rows, {
+  const read = await readTokens({ kind: 'logits', sources: [{ model }] }, rows, {
     ofGiven: false,
     vectorsAfter,
     signal,

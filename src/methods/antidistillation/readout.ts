@@ -1,4 +1,4 @@
-/** From hidden states to a number for each token of the vocabulary: log-probabilities, or how they move. */
+/** From hidden states to a number for each token of the vocabulary: logits, or how log-probabilities move. */
 import { directionalDerivatives } from '../../engine/autodiff/forward.js';
 import type { GraphBuilder } from '../../engine/graph/builder.js';
 import { gatherElements, linear, logSoftmax, multiply, reshape, subtract, topK } from '../../engine/graph/ops.js';
@@ -10,10 +10,10 @@ import type { BoundTrunk, TrunkSource } from './trunk.js';
 
 /**
  * What is read from hidden states h [n, C] and a head E [V, C], with f(h, E) = log softmax(h·Eᵀ):
- * logprobs: f of one source. derivative: d/dt f along the source's direction. difference: slope · (f of the first − f of the second).
+ * logits: h·Eᵀ of one source. derivative: d/dt f along the source's direction. difference: slope · (f of the first − f of the second).
  */
 export type Readout =
-  | { readonly kind: 'logprobs'; readonly sources: readonly [TrunkSource] }
+  | { readonly kind: 'logits'; readonly sources: readonly [TrunkSource] }
   | { readonly kind: 'derivative'; readonly sources: readonly [TrunkSource] }
   | { readonly kind: 'difference'; readonly sources: readonly [TrunkSource, TrunkSource]; readonly slope: number };
 
@@ -45,8 +45,8 @@ function buildReadout(g: GraphBuilder, kind: Readout['kind'], shape: { n: number
   });
   const logprobs = ({ hidden, head }: { hidden: Value; head: Value }) => logSoftmax(g, linear(g, hidden, head));
   const main = source('0');
+  if (kind === 'logits') return linear(g, main.hidden, main.head);
   const value = logprobs(main);
-  if (kind === 'logprobs') return value;
   if (kind === 'difference') {
     return multiply(g, subtract(g, value, logprobs(source('1'))), g.input('slope', 'float32', []));
   }
