@@ -8,6 +8,11 @@ export const commands: readonly CommandRow[] = [
     load: () => import('./demo.js').then(({ demo }) => demo),
   },
   {
+    name: 'toy',
+    summary: 'See what on-policy distillation does on ten classes',
+    load: () => import('./toy.js').then(({ toy }) => toy),
+  },
+  {
     name: 'sample',
     summary: 'Sample responses to prompts from a model',
     load: () => import('./sample.js').then(({ sample }) => sample),
