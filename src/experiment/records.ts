@@ -15,7 +15,11 @@ export interface Count {
 /** One student distilled from one teacher under one sampler. */
 export interface TradeoffPoint {
   readonly arm: Arm;
-  /** What the sampler was told, with what was solved for: temperature, support, budgetNats, lambda, words … */
+  /**
+   * What the sampler was told, with what was solved for: temperature, support, budgetNats, lambda, words … `name` is what tables and
+   * figures call it. Points that differ only in what was solved for (lambda where budgetNats or maxAccuracyLoss is given) and in
+   * seeds are one setting.
+   */
   readonly settings: Readonly<Record<string, unknown>>;
   /** Of proxy, student and traces. */
   readonly seed: number;
@@ -103,6 +107,13 @@ export interface Details {
   /** Of a run in progress. */
   readonly progress: { readonly done: number; readonly total: number };
   readonly stages: readonly StageCost[];
+  /** How adaptive students adapt and what other proxies are: a sentence each, by their names in the points. */
+  readonly glossary?: {
+    readonly attacks: Readonly<Record<string, string>>;
+    readonly proxyKinds: Readonly<Record<string, string>>;
+  };
+  /** The command that made this run, without its output folder: `azeotrope tradeoff --config …`. */
+  readonly command?: string;
   readonly facts: readonly FactTable[];
   readonly traces: readonly ShownTrace[];
 }
