@@ -16,7 +16,22 @@ const ROOMS = {
   tasks: ['support'],
   evaluation: ['inference', 'tasks', 'support'],
   jobs: ['evaluation', 'tasks', 'methods', 'training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
-  cli: ['jobs', 'evaluation', 'tasks', 'methods', 'training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
+  experiment: [
+    ...['jobs', 'evaluation', 'tasks', 'methods', 'training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
+  ],
+  cli: [
+    'experiment',
+    'jobs',
+    'evaluation',
+    'tasks',
+    'methods',
+    'training',
+    'inference',
+    'model',
+    'engine',
+    'tokenizer',
+    'support',
+  ],
 };
 
 // The same inside engine/: what each folder may import of its neighbours; `types` means by `import type` only.

@@ -8,6 +8,8 @@ export interface TrainingExample {
   readonly id: string;
   readonly tokens: readonly number[];
   readonly responseStart: number;
+  /** What each token counts in the loss, one number a token; those before `responseStart` count nothing. Default 1 each. */
+  readonly weights?: readonly number[] | undefined;
 }
 
 export interface PreparedExamples {
@@ -53,7 +55,9 @@ export function prepareExamples(
         `Row "${row.id}" has ${row.tokens.length} tokens; at most ${options.maxLength} are allowed (maxLength, and the model's context). Shorten it, or set overlong to truncate.`,
       );
     numTruncated += 1;
-    return { ...row, tokens: row.tokens.slice(0, options.maxLength) };
+    const { tokens, weights } = row;
+    const cut = (values: readonly number[]) => values.slice(0, options.maxLength);
+    return { ...row, tokens: cut(tokens), ...(weights && { weights: cut(weights) }) };
   });
   const examples = checked.filter((row) => numResponseTokens(row) > 0);
   if (examples.length === 0)
@@ -63,7 +67,7 @@ export function prepareExamples(
   return { examples, numTruncated, numWithoutResponse: rows.length - examples.length };
 }
 
-function checkRow({ id, tokens, responseStart }: TrainingExample, vocabSize: number): void {
+function checkRow({ id, tokens, responseStart, weights }: TrainingExample, vocabSize: number): void {
   const wrong = tokens.findIndex((token) => !Number.isInteger(token) || token < 0 || token >= vocabSize);
   if (wrong !== -1)
     throw new DataError(
@@ -73,11 +77,23 @@ function checkRow({ id, tokens, responseStart }: TrainingExample, vocabSize: num
     throw new DataError(
       `Row "${id}": responseStart is ${responseStart}; expected a whole number from 0 to ${tokens.length}, its number of tokens.`,
     );
+  if (weights === undefined) return;
+  if (weights.length !== tokens.length || !weights.every((weight) => weight >= 0 && Number.isFinite(weight)))
+    throw new DataError(
+      `Row "${id}": weights must be ${tokens.length} numbers of at least 0, one for each token; got ${weights.length}.`,
+    );
 }
 
 /** Tokens of a row that the loss counts; the very first has nothing to be predicted from. */
 export function numResponseTokens({ tokens, responseStart }: TrainingExample): number {
   return Math.max(0, tokens.length - Math.max(1, responseStart));
+}
+
+/** What a row counts in the loss: its response tokens, or the sum of their weights. */
+export function lossWeight(example: TrainingExample): number {
+  const { weights, responseStart } = example;
+  if (weights === undefined) return numResponseTokens(example);
+  return weights.slice(Math.max(1, responseStart)).reduce((sum, weight) => sum + weight, 0);
 }
 
 /** Optimiser steps of an epoch. */
@@ -153,7 +169,7 @@ export function planMicroBatches(
 
 /**
  * Writes a micro-batch into memory of B·T elements each: tokens, the token that follows each, and its weight in the loss:
- * `tokenWeight` for response tokens, 0 for all else.
+ * `tokenWeight` (times its own, where the row has weights) for response tokens, 0 for all else.
  */
 export function fillMicroBatch(
   examples: readonly TrainingExample[],
@@ -166,11 +182,11 @@ export function fillMicroBatch(
   targets.fill(0n);
   weights.fill(0);
   rows.forEach((row, at) => {
-    const { tokens: ids, responseStart } = examples[row];
+    const { tokens: ids, responseStart, weights: own } = examples[row];
     for (let index = 0; index + 1 < ids.length; index++) {
       tokens[at * time + index] = BigInt(ids[index]);
       targets[at * time + index] = BigInt(ids[index + 1]);
-      weights[at * time + index] = index + 1 >= responseStart ? tokenWeight : 0;
+      weights[at * time + index] = index + 1 >= responseStart ? tokenWeight * (own?.[index + 1] ?? 1) : 0;
     }
   });
 }

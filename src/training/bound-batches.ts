@@ -1,36 +1,38 @@
 /** Graphs over a micro-batch, bound once for each shape with the memory of its rows. */
 import type { GraphBuilder } from '../engine/graph/builder.js';
-import type { Binding, Tensor, TensorMap } from '../engine/runtime/types.js';
-import { type LanguageModel, modelTensors } from '../model/language-model.js';
+import type { Binding, DtypeArrays, Tensor, TensorMap } from '../engine/runtime/types.js';
 import type { BatchArrays } from './batches.js';
-import { isPlanned } from './memory-estimate.js';
+import type { BatchShape, Objective, TensorTypes } from './objective.js';
 
 /** A micro-batch that knows how to write itself. */
-export interface StepInput {
+export interface StepInput<Arrays = BatchArrays> {
   readonly batch: number;
   readonly time: number;
-  /** Fills tokens, targets and weights [B·T]; the weights of all parts of a step make up its loss. */
-  fill(arrays: BatchArrays): void;
+  /** Fills the inputs of the objective, by name; the weights of all parts of a step make up its loss. */
+  fill(arrays: Arrays): void;
+  /** Sees the objective's outputs, by name, before the next run overwrites them. */
+  read?(outputs: Readonly<Record<string, Float32Array>>): void;
 }
 
+/** What is done with an objective. */
 export interface BatchGraph {
-  /** Names what `build` makes, shape apart: equal keys, equal graphs. */
+  /** Names what `build` makes of it, settings included: equal keys, equal graphs. */
   readonly key: string;
-  /** What the graph takes beside the model and the batch. */
+  /** What the graph takes beside the objective's tensors and the batch. */
   readonly state: TensorMap;
-  readonly checkpointing: boolean;
-  build(g: GraphBuilder, shape: { batch: number; time: number }): void;
+  build(g: GraphBuilder, shape: BatchShape): void;
 }
 
-export interface BoundBatches {
+export interface BoundBatches<Arrays> {
   /** Writes the rows, runs the graph and gives its output `loss`. */
-  run(graph: BatchGraph, input: StepInput): Promise<number>;
+  run(graph: BatchGraph, input: StepInput<Arrays>): Promise<number>;
   dispose(): void;
 }
 
 interface BoundBatch {
   readonly binding: Binding;
-  readonly arrays: BatchArrays;
+  readonly inputs: Readonly<Record<string, DtypeArrays[keyof DtypeArrays]>>;
+  readonly outputs: Readonly<Record<string, Float32Array>>;
   readonly loss: Tensor<'float32'>;
   dispose(): void;
 }
@@ -38,13 +40,14 @@ interface BoundBatch {
 /** Graphs kept bound: every bucket of length in a few row counts. */
 const CAPACITY = 32;
 
-/** Keeps the graphs used last bound to the model. */
-export function createBoundBatches(model: LanguageModel): BoundBatches {
+/** Keeps the graphs used last bound to what the objective takes. */
+export function createBoundBatches<Arrays = BatchArrays>(objective: Objective): BoundBatches<Arrays> {
   const bound = new Map<string, BoundBatch>();
   return {
-    async run(graph, { batch, time, fill }) {
+    async run(graph, input) {
+      const { batch, time } = input;
       const name = `${graph.key}/${batch}x${time}`;
-      const entry = bound.get(name) ?? bindBatch(model, graph, { batch, time, name });
+      const entry = bound.get(name) ?? bindBatch(objective, graph, { batch, time, name });
       bound.delete(name);
       bound.set(name, entry);
       if (bound.size > CAPACITY) {
@@ -52,8 +55,9 @@ export function createBoundBatches(model: LanguageModel): BoundBatches {
         bound.delete(oldest);
         evicted.dispose();
       }
-      fill(entry.arrays);
+      input.fill(entry.inputs as Arrays);
       await entry.binding.run();
+      input.read?.(entry.outputs);
       return entry.loss.data[0];
     },
     dispose() {
@@ -64,34 +68,36 @@ export function createBoundBatches(model: LanguageModel): BoundBatches {
 }
 
 function bindBatch(
-  model: LanguageModel,
+  objective: Objective,
   graph: BatchGraph,
-  { batch, time, name }: { batch: number; time: number; name: string },
+  { batch, time, name }: BatchShape & { name: string },
 ): BoundBatch {
-  const { compiler } = model;
+  const { compiler } = objective;
   const { runtime } = compiler;
-  const numTokens = batch * time;
-  const tokens = runtime.tensor('int64', [numTokens]);
-  const targets = runtime.tensor('int64', [numTokens]);
-  const weights = runtime.tensor('float32', [numTokens]);
+  const shape = { batch, time };
+  const allocate = (types: TensorTypes) =>
+    Object.fromEntries(Object.entries(types).map(([key, type]) => [key, runtime.tensor(type.dtype, type.shape)]));
+  const inputs = allocate(objective.inputs(shape));
+  const outputs = allocate(objective.outputs(shape));
   const positions = runtime.tensor(
     'int64',
     [batch, time],
-    Array.from({ length: numTokens }, (_, index) => index % time),
+    Array.from({ length: batch * time }, (_, index) => index % time),
   );
   const loss = runtime.tensor('float32', []);
-  const own = { tokens, targets, weights, positions, loss };
-  const { checkpointing } = graph;
-  const plannedMemory = isPlanned(model.config, { batch, time, lora: model.lora, checkpointing });
+  const own = { ...inputs, ...outputs, positions, loss };
   const binding = compiler.bind(
     `train/${name}`,
-    (g) => graph.build(g, { batch, time }),
-    { ...modelTensors(model, time), ...graph.state, ...own },
-    { plannedMemory },
+    (g) => graph.build(g, shape),
+    { ...objective.tensors(time), ...graph.state, ...own },
+    { plannedMemory: objective.isPlanned(shape) },
   );
+  const dataOf = (tensors: TensorMap) =>
+    Object.fromEntries(Object.entries(tensors).map(([key, { data }]) => [key, data]));
   return {
     binding,
-    arrays: { tokens: tokens.data, targets: targets.data, weights: weights.data },
+    inputs: dataOf(inputs),
+    outputs: dataOf(outputs) as Record<string, Float32Array>,
     loss,
     dispose() {
       binding.dispose();

@@ -1,32 +1,39 @@
 /** Gradients of many micro-batches, added up where they lie. */
 import type { Tensor, TensorMap } from '../engine/runtime/types.js';
 import type { LanguageModel } from '../model/language-model.js';
+import type { BatchArrays } from './batches.js';
 import { createBoundBatches, type StepInput } from './bound-batches.js';
-import { accumulatorName, buildAccumulateGraph, trainableSpecs } from './step-graph.js';
+import { crossEntropy, languageModelObjective, type Objective } from './objective.js';
+import { accumulatorName, buildAccumulate } from './step-graph.js';
 
-export interface GradientAccumulator {
+export interface GradientAccumulator<Arrays = BatchArrays> {
   /** The sums so far, by the name of the trained parameter. */
   readonly gradients: ReadonlyMap<string, Tensor<'float32'>>;
   /** The same tensors as inputs of a graph (`gradient.<name>`). */
   readonly state: TensorMap;
   reset(): void;
-  /** Adds the gradient of Σ weights·nll of a micro-batch; gives that loss in nats. */
-  add(input: StepInput): Promise<number>;
+  /** Adds the gradient of the loss of a micro-batch; gives that loss. */
+  add(input: StepInput<Arrays>): Promise<number>;
   /** Frees the graphs, and the gradients unless they are kept. */
   dispose(options?: { keepGradients: boolean }): void;
 }
 
-/** Accumulators of zeros for what is trained of a model: its adapters where it has any, else every parameter. */
+/** Accumulators of zeros of Σ weights·nll for what is trained of a model: its adapters where it has any, else every parameter. */
 export function createGradientAccumulator(
   model: LanguageModel,
-  { checkpointing }: { checkpointing: boolean },
+  options: { checkpointing: boolean },
 ): GradientAccumulator {
-  const { config, lora, architectureKey, compiler } = model;
+  return createObjectiveAccumulator(languageModelObjective(model, crossEntropy, options));
+}
+
+/** Accumulators of zeros for what an objective trains. */
+export function createObjectiveAccumulator<Arrays>(objective: Objective): GradientAccumulator<Arrays> {
+  const { runtime } = objective.compiler;
   const gradients = new Map(
-    trainableSpecs(config, lora).map(({ name, shape }) => [name, compiler.runtime.tensor('float32', shape)] as const),
+    [...objective.trained].map(([name, { shape }]) => [name, runtime.tensor('float32', shape)] as const),
   );
   const state = Object.fromEntries([...gradients].map(([name, tensor]) => [accumulatorName(name), tensor]));
-  const batches = createBoundBatches(model);
+  const batches = createBoundBatches<Arrays>(objective);
   return {
     gradients,
     state,
@@ -36,10 +43,9 @@ export function createGradientAccumulator(
     add: (input) =>
       batches.run(
         {
-          key: `accumulate/${architectureKey}/${checkpointing}`,
+          key: `accumulate/${objective.key}`,
           state,
-          checkpointing,
-          build: (g, shape) => buildAccumulateGraph(g, { config, lora, ...shape, checkpointing }),
+          build: (g, shape) => buildAccumulate(g, objective.build(g, shape)),
         },
         input,
       ),

@@ -39,7 +39,6 @@ export {
   buildAccumulateGraph,
   buildApplyGraph,
   buildStepGraph,
-  type TrainingGraph,
-  trainableSpecs,
 } from './step-graph.js';
 export { type StepReport, type TrainingHooks, type TrainingResult, trainModel } from './train.js';
+export { type TrainingGraph, trainableSpecs } from './trainable.js';

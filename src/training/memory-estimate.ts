@@ -3,7 +3,7 @@ import { freemem } from 'node:os';
 import type { TransformerConfig } from '../model/config.js';
 import type { LoraConfig } from '../model/lora.js';
 import { countParameters, sizeOfShape } from '../model/parameters.js';
-import { trainableSpecs } from './step-graph.js';
+import { trainableSpecs } from './trainable.js';
 
 const FLOAT_BYTES = 4;
 /** The session, Node itself and the runtime's libraries. */

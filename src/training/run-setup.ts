@@ -30,9 +30,10 @@ export function identifyRun(
 
 function hashExamples(examples: readonly TrainingExample[]): string {
   const hash = createHash('sha256');
-  for (const { id, tokens, responseStart } of examples) {
+  for (const { id, tokens, responseStart, weights } of examples) {
     hash.update(JSON.stringify([id, responseStart, tokens.length]));
     hash.update(Int32Array.from(tokens));
+    if (weights !== undefined) hash.update(JSON.stringify(weights));
   }
   return hash.digest('hex');
 }

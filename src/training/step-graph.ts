@@ -1,13 +1,13 @@
 /** Graphs of a training step: loss and gradients of a batch, and the update of the parameters in place. */
-import { createCheckpointing } from '../engine/autodiff/checkpointing.js';
 import { gradients } from '../engine/autodiff/reverse.js';
 import type { GraphBuilder } from '../engine/graph/builder.js';
-import { add, attention, headLoss } from '../engine/graph/ops.js';
+import { add } from '../engine/graph/ops.js';
 import type { Value } from '../engine/graph/types.js';
-import type { ParameterSpec, TransformerConfig } from '../model/config.js';
-import { attentionScale, declareDecoderInput, declareWeights, decoderHidden, headWeight } from '../model/decoder.js';
-import { type LoraConfig, loraNames, loraTargets } from '../model/lora.js';
-import { parameterSpecs } from '../model/parameters.js';
+import type { ParameterSpec } from '../model/config.js';
+import { buildTokenLoss, crossEntropy, type Differentiable } from './objective.js';
+import type { TrainingGraph } from './trainable.js';
+
+export { trainableSpecs } from './trainable.js';
 
 export interface AdamWConfig {
   readonly beta1: number;
@@ -15,22 +15,6 @@ export interface AdamWConfig {
   readonly epsilon: number;
   /** Decay of every tensor, norms and biases included, as torch.optim.AdamW does unless told otherwise. */
   readonly weightDecay: number;
-}
-
-export interface TrainingGraph {
-  readonly config: TransformerConfig;
-  /** Adapters: where given, only they are trained. */
-  readonly lora?: LoraConfig | undefined;
-  readonly batch: number;
-  /** Tokens of a row. */
-  readonly time: number;
-  /** Keep only what enters each layer and compute the rest again on the way back. */
-  readonly checkpointing: boolean;
-}
-
-/** Tensors that training changes: the adapters where there are any, else every parameter. */
-export function trainableSpecs(config: TransformerConfig, lora?: LoraConfig): ParameterSpec[] {
-  return lora === undefined ? parameterSpecs(config) : loraTargets(config, lora).flatMap(loraNames);
 }
 
 export const momentNames = (name: string): readonly [string, string] => [`m.${name}`, `v.${name}`];
@@ -43,8 +27,12 @@ export const accumulatorName = (name: string): string => `gradient.${name}`;
  * and the trained parameters and their moments, over the old ones.
  */
 export function buildStepGraph(g: GraphBuilder, graph: TrainingGraph, adamw: AdamWConfig): void {
-  const { parameters, gradients: computed } = buildGradients(g, graph);
-  buildUpdate(g, { parameters, gradients: computed }, adamw);
+  buildStep(g, buildTokenLoss(g, graph, crossEntropy), adamw);
+}
+
+/** The same of any loss. */
+export function buildStep(g: GraphBuilder, differentiable: Differentiable, adamw: AdamWConfig): void {
+  buildUpdate(g, buildGradients(g, differentiable), adamw);
 }
 
 /**
@@ -52,7 +40,12 @@ export function buildStepGraph(g: GraphBuilder, graph: TrainingGraph, adamw: Ada
  * `gradient.…` for each trained tensor, to which its gradient is added in place. Output: loss [].
  */
 export function buildAccumulateGraph(g: GraphBuilder, graph: TrainingGraph): void {
-  const { parameters, gradients: computed } = buildGradients(g, graph);
+  buildAccumulate(g, buildTokenLoss(g, graph, crossEntropy));
+}
+
+/** The same of any loss. */
+export function buildAccumulate(g: GraphBuilder, differentiable: Differentiable): void {
+  const { parameters, gradients: computed } = buildGradients(g, differentiable);
   [...parameters.keys()].forEach((name, index) => {
     const accumulator = accumulatorName(name);
     const before = g.input(accumulator, 'float32', computed[index].shape);
@@ -74,30 +67,12 @@ interface Gradients {
   readonly gradients: readonly Value[];
 }
 
-function buildGradients(g: GraphBuilder, graph: TrainingGraph): Gradients {
-  const { config, lora, batch, time } = graph;
-  const numTokens = batch * time;
-  const weights = declareWeights(g, config, lora);
-  const input = declareDecoderInput(g, config, { batch, time, numPositions: time });
-  const labels = {
-    targets: g.input('targets', 'int64', [numTokens]),
-    weights: g.input('weights', 'float32', [numTokens]),
-  };
-  const scale = attentionScale(config);
-  const checkpointing = graph.checkpointing ? createCheckpointing(g) : undefined;
-  const hidden = decoderHidden(g, config, weights, {
-    input,
-    options: {
-      lora,
-      attend: (_, { q, k, v }) => attention(g, q, k, v, scale),
-      onLayer: (layer, x) => (layer < config.numLayers ? checkpointing?.begin(x) : checkpointing?.end()),
-    },
-  });
-  const { loss } = headLoss(g, hidden, headWeight(config, weights), labels);
+function buildGradients(g: GraphBuilder, { loss, parameters, recompute }: Differentiable): Gradients {
   g.output('loss', loss);
-  const parameters = new Map(trainableSpecs(config, lora).map(({ name }) => [name, weights.get(name)!]));
-  const recompute = checkpointing === undefined ? {} : { recompute: checkpointing.recompute };
-  return { parameters, gradients: gradients(g, loss, [...parameters.values()], recompute) };
+  return {
+    parameters,
+    gradients: gradients(g, loss, [...parameters.values()], recompute === undefined ? {} : { recompute }),
+  };
 }
 
 function buildUpdate(g: GraphBuilder, { parameters, gradients: computed }: Gradients, adamw: AdamWConfig): void {

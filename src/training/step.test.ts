@@ -9,7 +9,8 @@ import { fillMicroBatch, numResponseTokens, planMicroBatches, type TrainingExamp
 import type { StepInput } from './bound-batches.js';
 import { createOptimizer } from './optimizer.js';
 import { createTrainingStep } from './step.js';
-import { accumulatorName, buildApplyGraph, trainableSpecs } from './step-graph.js';
+import { accumulatorName, buildApplyGraph } from './step-graph.js';
+import { trainableSpecs } from './trainable.js';
 import { countingRows, loadGoldenModel, readGolden, relativeDifference, tinyConfig } from './training.fixture.js';
 
 const runtime = openRuntime({ threads: 1 });

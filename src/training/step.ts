@@ -2,54 +2,63 @@
 import type { Binding } from '../engine/runtime/types.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { sha256OfJson } from '../support/hash.js';
+import type { BatchArrays } from './batches.js';
 import { type BatchGraph, createBoundBatches, type StepInput } from './bound-batches.js';
-import { createGradientAccumulator, type GradientAccumulator } from './gradient-accumulator.js';
+import { createObjectiveAccumulator, type GradientAccumulator } from './gradient-accumulator.js';
+import { crossEntropy, languageModelObjective, type Objective } from './objective.js';
 import type { Optimizer } from './optimizer.js';
-import { type AdamWConfig, buildApplyGraph, buildStepGraph, trainableSpecs } from './step-graph.js';
+import { type AdamWConfig, buildApplyGraph, buildStep } from './step-graph.js';
 
 export interface StepResult {
-  /** Σ weights·nll over all parts, before the update, in nats. */
+  /** The loss summed over all parts, before the update: Σ weights·nll in supervised training. */
   readonly lossNats: number;
   /** Global norm of the gradient before clipping. */
   readonly gradientNorm: number;
 }
 
-export interface TrainingStep {
+export interface TrainingStep<Arrays = BatchArrays> {
   /** Loss and gradients of the parts together, then one update of the model and the optimiser in place. */
-  run(parts: readonly StepInput[], learningRate: number): Promise<StepResult>;
+  run(parts: readonly StepInput<Arrays>[], learningRate: number): Promise<StepResult>;
   dispose(): void;
 }
 
-/**
- * Prepares the training of a model (of its adapters, where it has any). A step of one part is one graph; several parts add
- * their gradients up first, which differs by rounding only.
- */
+/** Prepares supervised training of a model (of its adapters, where it has any). */
 export function createTrainingStep(
   model: LanguageModel,
   optimizer: Optimizer,
-  options: AdamWConfig & { readonly checkpointing: boolean },
+  { checkpointing, ...adamw }: AdamWConfig & { readonly checkpointing: boolean },
 ): TrainingStep {
-  const { compiler, config, lora } = model;
+  return createObjectiveStep(languageModelObjective(model, crossEntropy, { checkpointing }), optimizer, adamw);
+}
+
+/**
+ * Prepares the training of what an objective trains. A step of one part is one graph; several parts add their gradients up
+ * first, which differs by rounding only.
+ */
+export function createObjectiveStep<Arrays>(
+  objective: Objective,
+  optimizer: Optimizer,
+  { beta1, beta2, epsilon, weightDecay }: AdamWConfig,
+): TrainingStep<Arrays> {
+  const { compiler } = objective;
   const { runtime } = compiler;
-  const { checkpointing, ...rest } = options;
-  const adamw = { beta1: rest.beta1, beta2: rest.beta2, epsilon: rest.epsilon, weightDecay: rest.weightDecay };
-  const key = `${model.architectureKey}/${sha256OfJson({ adamw, checkpointing })}`;
+  const adamw = { beta1, beta2, epsilon, weightDecay };
+  const key = `${objective.key}/${sha256OfJson(adamw)}`;
   const gradientNorm = runtime.tensor('float32', []);
-  const batches = createBoundBatches(model);
+  const batches = createBoundBatches<Arrays>(objective);
   const step: BatchGraph = {
     key: `step/${key}`,
     state: { ...optimizer.tensors, gradientNorm },
-    checkpointing,
-    build: (g, shape) => buildStepGraph(g, { config, lora, ...shape, checkpointing }, adamw),
+    build: (g, shape) => buildStep(g, objective.build(g, shape), adamw),
   };
-  let accumulation: { readonly accumulator: GradientAccumulator; readonly apply: Binding } | undefined;
+  let accumulation: { readonly accumulator: GradientAccumulator<Arrays>; readonly apply: Binding } | undefined;
 
   const accumulate = () => {
     if (accumulation !== undefined) return accumulation;
-    const accumulator = createGradientAccumulator(model, { checkpointing });
-    const specs = trainableSpecs(config, lora);
+    const accumulator = createObjectiveAccumulator<Arrays>(objective);
+    const specs = [...objective.trained].map(([name, { shape }]) => ({ name, shape }));
     const apply = compiler.bind(`train/apply/${key}`, (g) => buildApplyGraph(g, specs, adamw), {
-      ...Object.fromEntries(model.parameters),
+      ...Object.fromEntries(objective.trained),
       ...accumulator.state,
       ...optimizer.tensors,
       gradientNorm,

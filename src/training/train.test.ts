@@ -236,3 +236,26 @@ test('evaluation is called between steps with the model', async () => {
   );
   assert.deepEqual(seen, [2, 4, 6]);
 });
+
+test('weights of a row that are all alike change nothing, whatever they are; tokens of weight 0 teach nothing', async () => {
+  const rows = countingRows(10);
+  const weighted = (weightOf: (row: number, token: number) => number) =>
+    rows.map((row, at) => ({ ...row, weights: row.tokens.map((_, token) => weightOf(at, token)) }));
+  const once = { maxSteps: 1, batchSize: 10 };
+  const plain = await run(once, {}, rows);
+  const doubled = await run(
+    once,
+    {},
+    weighted(() => 2),
+  );
+  const close = (a: number, b: number) => assert.ok(Math.abs(a - b) < 1e-5, `${a} against ${b}`);
+  close(doubled.lossNats!, plain.lossNats!);
+  const half = await run(
+    once,
+    {},
+    weighted((row) => (row < 5 ? 1 : 0)),
+  );
+  close(half.lossNats!, (await run({ ...once, batchSize: 5 }, {}, rows.slice(0, 5))).lossNats!);
+  assert.ok(Math.abs(half.lossNats! - plain.lossNats!) > 1e-4);
+  await assert.rejects(run(once, {}, [{ ...rows[0], weights: [1] }]), /Row ".*": weights must be \d+ numbers/);
+});

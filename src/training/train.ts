@@ -7,6 +7,7 @@ import {
   type DataPosition,
   epochBatches,
   fillMicroBatch,
+  lossWeight,
   nextPosition,
   numResponseTokens,
   planMicroBatches,
@@ -147,11 +148,13 @@ export async function trainModel(
       if (order?.epoch !== epoch) order = { epoch, batches: epochBatches(examples, { ...config, epoch }) };
       const batch = order.batches[batchIndex];
       const numInBatch = batch.reduce((sum, row) => sum + numResponseTokens(examples[row]), 0);
+      // Of a batch that counts nothing the loss is 0, not 0 / 0.
+      const tokenWeight = 1 / (batch.reduce((sum, row) => sum + lossWeight(examples[row]), 0) || 1);
       const parts = planMicroBatches(examples, batch, config.microBatchTokens).map((part) => ({
         batch: part.batch,
         time: part.time,
         fill: (arrays: Parameters<typeof fillMicroBatch>[2]['arrays']) =>
-          fillMicroBatch(examples, part, { arrays, tokenWeight: 1 / numInBatch }),
+          fillMicroBatch(examples, part, { arrays, tokenWeight }),
       }));
       const learningRate = learningRateAt(schedule, step);
       const result = await trainingStep.run(parts, learningRate);

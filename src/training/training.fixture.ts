@@ -9,7 +9,8 @@ import type { TransformerConfig } from '../model/config.js';
 import { type LanguageModel, loadModel, modelTensors } from '../model/language-model.js';
 import type { BatchArrays, TrainingExample } from './batches.js';
 import type { StepInput } from './bound-batches.js';
-import { accumulatorName, buildAccumulateGraph, trainableSpecs } from './step-graph.js';
+import { accumulatorName, buildAccumulateGraph } from './step-graph.js';
+import { trainableSpecs } from './trainable.js';
 
 export const goldenPath = (name: string): string =>
   fileURLToPath(new URL(`../../test/parity/golden/${name}`, import.meta.url));
