@@ -4,7 +4,7 @@ import type { TransformerConfig } from '../../src/model/config.js';
 import type { StepInput } from '../../src/training/bound-batches.js';
 import { createOptimizer } from '../../src/training/optimizer.js';
 import { createTrainingStep } from '../../src/training/step.js';
-import { trainableSpecs } from '../../src/training/step-graph.js';
+import { trainableSpecs } from '../../src/training/trainable.js';
 import { randomModel, randomTokens } from './session.js';
 
 const ADAMW = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, gradientClip: 1 };

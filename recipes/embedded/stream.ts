@@ -3,7 +3,7 @@ import type { LanguageModel } from '../../src/model/language-model.js';
 import { createOptimizer } from '../../src/training/optimizer.js';
 import { learningRateAt, type Schedule } from '../../src/training/schedule.js';
 import { createTrainingStep } from '../../src/training/step.js';
-import { trainableSpecs } from '../../src/training/step-graph.js';
+import { trainableSpecs } from '../../src/training/trainable.js';
 
 /** A row and the weight of each of its tokens in the loss. */
 export interface WeightedRow {

