@@ -20,8 +20,9 @@ export function createProbe(inner: Compiler): Probe {
     isBlocking: false,
     compiler: {
       runtime: inner.runtime,
-      bind(key, build, tensors) {
-        const binding = inner.bind(key, build, tensors);
+      precision: inner.precision,
+      bind(key, build, tensors, options) {
+        const binding = inner.bind(key, build, tensors, options);
         return {
           run: () => {
             if (!probe.isBlocking) return clocked(() => binding.run());

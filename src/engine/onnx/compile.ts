@@ -1,12 +1,14 @@
 /** A graph as an ONNX model that the runtime can load. */
+import type { OpKind } from '../graph/catalogue.js';
 import type { Graph, Node } from '../graph/types.js';
 import type { CompiledModel } from '../runtime/types.js';
 import { createEmitter, type EmitterState, innerName, type LoweringOptions, type Name } from './emitter.js';
 import { type Lowering, loweringTable } from './lowering-table.js';
 import { type OnnxNode, writeOnnxModel } from './model-writer.js';
+import { deferredKinds, type NativeLowering, nativeLoweringTable } from './native-lowering-table.js';
 
 export function compileGraph(graph: Graph, options: LoweringOptions): CompiledModel {
-  const emitter = createEmitter(options);
+  const emitter = createEmitter(graph, options, lowerOnce());
   const { initializers } = emitter;
   for (const { name, value } of graph.inputs) emitter.bind(value, name);
   graph.constants.forEach(({ value, data }, index) => {
@@ -14,12 +16,8 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
     initializers.push({ name, dtype: value.dtype, shape: value.shape, data });
     emitter.bind(value, name);
   });
-  for (const node of graph.nodes) {
-    const lower = loweringTable[node.kind] as Lowering<typeof node.kind>;
-    lower(emitter, node as Node<never>).forEach((name, index) => {
-      emitter.bind(node.outputs[index], name);
-    });
-  }
+  const isNative = emitter.options.kernels.size > 0;
+  for (const node of graph.nodes) if (!isNative || !deferredKinds.has(node.kind)) emitter.demand(node);
   const named = liveNodes(
     nameOutputs(graph, emitter),
     graph.outputs.map(({ name }) => name),
@@ -30,6 +28,9 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
     inputs: graph.inputs.map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
     outputs: graph.outputs.map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
     initializers: initializers.filter(({ name }) => used.has(name)),
+    valueInfo: [...emitter.nativeTypes].flatMap(([name, { type, shape }]) =>
+      used.has(name) ? [{ name, dtype: type, shape }] : [],
+    ),
   });
   return {
     bytes,
@@ -39,6 +40,21 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
     outputs: Object.fromEntries(
       graph.outputs.map(({ name, value, inPlaceOf }) => [name, { dtype: value.dtype, shape: value.shape, inPlaceOf }]),
     ),
+  };
+}
+
+/** Lowers a node when first asked: by native kernels where there are any for it, else by the composite. */
+function lowerOnce(): (e: EmitterState, node: Node) => void {
+  const lowered = new Set<Node>();
+  return (e, node) => {
+    if (lowered.has(node)) return;
+    lowered.add(node);
+    const candidates = e.options.kernels.size > 0 ? (nativeLoweringTable[node.kind] ?? []) : [];
+    if (candidates.some((native) => (native as NativeLowering<OpKind>)(e, node))) return;
+    const lower = loweringTable[node.kind] as Lowering<OpKind>;
+    lower(e, node).forEach((name, index) => {
+      e.bind(node.outputs[index], name);
+    });
   };
 }
 

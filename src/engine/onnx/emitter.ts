@@ -3,24 +3,56 @@
  * of a step can name what its forward op already computed and gets it for nothing.
  */
 import { invariant } from '../../support/errors.js';
-import type { Dtype, Shape, TypedArray, Value } from '../graph/types.js';
-import type { Attribute, OnnxNode, OnnxTensorType } from './model-writer.js';
+import type { Dtype, Node, Shape, TypedArray, Value } from '../graph/types.js';
+import { createGraphView, type GraphView } from './graph-view.js';
+import { type HalfMatrix, halfMatrix, matrixOf } from './half-matrix.js';
+import type { Attribute, ElementType, OnnxNode, OnnxTensorType } from './model-writer.js';
 
 /** Name of a tensor in the ONNX model. */
 export type Name = string;
 
+/** What products are computed in. Values of the graph, sums and what is stored stay float32 in both. */
+export type Precision = 'float32' | 'bfloat16';
+
 export interface LoweringOptions {
   /** Threads the runtime will use: some nodes are only correct, or only fast, on one. */
   readonly numThreads: number;
+  /** Default: float32. */
+  readonly precision?: Precision;
+  /** Ops of the native kernels that the runtime has. Default: none. */
+  readonly kernels?: ReadonlySet<string>;
 }
 
+/** An output of a native node; `undefined` is one that nobody wants. */
+export type NativeOutput = { readonly type: ElementType; readonly shape: Shape } | undefined;
+
 export interface Emitter {
-  readonly options: LoweringOptions;
+  readonly options: Required<LoweringOptions>;
+  readonly view: GraphView;
+  /** The float32 (or integer) tensor of a value; computes what was put off. */
   nameOf(value: Value): Name;
+  /** The bfloat16 form of a value of at least one axis: rows are all axes but the last. */
+  halfOf(value: Value): HalfMatrix;
+  /** Whether the form is there already. */
+  hasFloat(value: Value): boolean;
+  hasHalf(value: Value): boolean;
+  bind(value: Value, name: Name): void;
+  bindHalf(value: Value, half: HalfMatrix): void;
+  /** What `make` returned when first asked under this key. */
+  once<T>(key: string, make: () => T): T;
+  /** A name for a value that holds in keys of `once`. */
+  idOf(value: Value): string;
   /** Emits a node of standard ONNX. */
   node(op: string, inputs: readonly Name[], attributes?: Record<string, Attribute>, numOutputs?: number): Name[];
   /** Emits a node of the runtime's own domain. */
   contrib(op: string, inputs: readonly Name[], attributes?: Record<string, Attribute>, numOutputs?: number): Name[];
+  /** Emits a node of the native kernels. */
+  native(
+    op: string,
+    inputs: readonly Name[],
+    attributes: Record<string, Attribute>,
+    outputs: readonly NativeOutput[],
+  ): Name[];
   floats(shape: Shape, data: Float32Array): Name;
   ints(values: readonly number[], dtype?: 'int64' | 'int32'): Name;
   scalar(value: number): Name;
@@ -29,20 +61,37 @@ export interface Emitter {
 }
 
 export interface EmitterState extends Emitter {
-  bind(value: Value, name: Name): void;
+  /** Lowers a node unless that is done. */
+  demand(node: Node): void;
   readonly nodes: OnnxNode[];
   readonly initializers: (OnnxTensorType & { readonly data: TypedArray })[];
+  /** Types of what native nodes make: the runtime knows nothing of them otherwise. */
+  readonly nativeTypes: Map<Name, { readonly type: ElementType; readonly shape: Shape }>;
 }
 
 /** Names of inner tensors; the mark keeps them apart from a graph's own names. */
 export const innerName = (kind: string, index: number): Name => `~${kind}_${index}`;
 
-export function createEmitter(options: LoweringOptions): EmitterState {
+export const NATIVE_DOMAIN = 'azeotrope';
+
+const NO_KERNELS: ReadonlySet<string> = new Set();
+
+/** `lower` emits the nodes of a graph node and binds its outputs: called for values that are asked for before they are bound. */
+export function createEmitter(
+  graph: Parameters<typeof createGraphView>[0],
+  options: LoweringOptions,
+  lower: (e: EmitterState, node: Node) => void,
+): EmitterState {
+  const view = createGraphView(graph);
   const names = new Map<Value, Name>();
+  const halves = new Map<Value, HalfMatrix>();
   const nodes: OnnxNode[] = [];
   const initializers: (OnnxTensorType & { readonly data: TypedArray })[] = [];
+  const nativeTypes: EmitterState['nativeTypes'] = new Map();
   const emitted = new Map<string, Name[]>();
   const constants = new Map<string, Name>();
+  const memo = new Map<string, unknown>();
+  const ids = new Map<Value, number>();
   let counter = 0;
 
   const emit = (
@@ -50,15 +99,23 @@ export function createEmitter(options: LoweringOptions): EmitterState {
     op: string,
     inputs: readonly Name[],
     attributes: Record<string, Attribute> = {},
-    numOutputs = 1,
+    outputs: number | readonly NativeOutput[] = 1,
   ): Name[] => {
-    const key = `${domain}:${op}(${inputs.join()})${JSON.stringify(attributes)}#${numOutputs}`;
+    const key = `${domain}:${op}(${inputs.join()})${JSON.stringify([attributes, outputs])}`;
     const known = emitted.get(key);
     if (known !== undefined) return known;
-    const outputs = Array.from({ length: numOutputs }, () => innerName(op, counter++));
-    nodes.push({ op, domain, inputs, outputs, attributes });
-    emitted.set(key, outputs);
-    return outputs;
+    const made =
+      typeof outputs === 'number'
+        ? Array.from({ length: outputs }, () => innerName(op, counter++))
+        : outputs.map((output) => {
+            if (output === undefined) return '';
+            const name = innerName(op, counter++);
+            nativeTypes.set(name, output);
+            return name;
+          });
+    nodes.push({ op, domain, inputs, outputs: made, attributes });
+    emitted.set(key, made);
+    return made;
   };
 
   const initializer = (key: string, dtype: Dtype, shape: Shape, make: () => TypedArray): Name => {
@@ -70,18 +127,70 @@ export function createEmitter(options: LoweringOptions): EmitterState {
     return name;
   };
 
-  return {
-    options,
+  /** Makes some form of a value exist. */
+  const demandValue = (value: Value): void => {
+    if (names.has(value) || halves.has(value)) return;
+    const producer = view.producerOf(value);
+    if (producer !== undefined) lower(self, producer);
+    invariant(
+      names.has(value) || halves.has(value),
+      `value %${value.id} (${value.label ?? 'unlabelled'}) used before it is computed`,
+    );
+  };
+
+  const self: EmitterState = {
+    options: {
+      numThreads: options.numThreads,
+      precision: options.precision ?? 'float32',
+      kernels: options.kernels ?? NO_KERNELS,
+    },
+    demand: (node) => lower(self, node),
+    view,
     nodes,
     initializers,
+    nativeTypes,
     bind: (value, name) => void names.set(value, name),
+    bindHalf: (value, half) => void halves.set(value, half),
+    hasFloat: (value) => names.has(value),
+    hasHalf: (value) => halves.has(value),
     nameOf(value) {
-      const name = names.get(value);
-      invariant(name !== undefined, `value %${value.id} (${value.label ?? 'unlabelled'}) used before it is computed`);
-      return name;
+      demandValue(value);
+      const known = names.get(value);
+      if (known !== undefined) return known;
+      const { name, rows, width, offset, stride } = halves.get(value)!;
+      const attributes = {
+        rows: { int: rows },
+        width: { int: width },
+        offset: { int: offset },
+        stride: { int: stride },
+      };
+      const [made] = self.native('ToFloat', [name], attributes, [{ type: 'float32', shape: value.shape }]);
+      names.set(value, made);
+      return made;
+    },
+    halfOf(value) {
+      demandValue(value);
+      const known = halves.get(value);
+      if (known !== undefined) return known;
+      const { rows, width } = matrixOf(value.shape);
+      const half = halfMatrix(rows, width);
+      const attributes = { rows: { int: rows }, width: { int: width } };
+      const [name] = self.native('ToHalf', [self.nameOf(value)], attributes, [half.output]);
+      const made = half.named(name);
+      halves.set(value, made);
+      return made;
+    },
+    once<T>(key: string, make: () => T): T {
+      if (!memo.has(key)) memo.set(key, make());
+      return memo.get(key) as T;
+    },
+    idOf(value) {
+      if (!ids.has(value)) ids.set(value, ids.size);
+      return `${ids.get(value)}`;
     },
     node: (op, inputs, attributes, numOutputs) => emit('', op, inputs, attributes, numOutputs),
     contrib: (op, inputs, attributes, numOutputs) => emit('com.microsoft', op, inputs, attributes, numOutputs),
+    native: (op, inputs, attributes, outputs) => emit(NATIVE_DOMAIN, op, inputs, attributes, outputs),
     floats: (shape, data) => initializer(`floats ${counter}`, 'float32', shape, () => data),
     ints: (values, dtype = 'int64') =>
       initializer(`${dtype} ${values.join()}`, dtype, [values.length], () =>
@@ -90,4 +199,5 @@ export function createEmitter(options: LoweringOptions): EmitterState {
     scalar: (value) => initializer(`scalar ${value}`, 'float32', [], () => Float32Array.of(value)),
     cached: (key, shape, make) => initializer(`cached ${key}`, 'float32', shape, make),
   };
+  return self;
 }

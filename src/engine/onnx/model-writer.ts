@@ -23,18 +23,32 @@ export interface OnnxTensorType {
   readonly shape: Shape;
 }
 
+/** Element types of tensors, those that only native kernels exchange included. */
+export type ElementType = Dtype | 'bfloat16' | 'int8' | 'uint8';
+
 export interface OnnxModel {
   readonly nodes: readonly OnnxNode[];
   readonly inputs: readonly OnnxTensorType[];
   readonly outputs: readonly OnnxTensorType[];
   readonly initializers: readonly (OnnxTensorType & { readonly data: TypedArray })[];
+  /** Types of inner tensors that the runtime cannot infer: without them it plans no sharing of memory. */
+  readonly valueInfo: readonly { readonly name: string; readonly dtype: ElementType; readonly shape: Shape }[];
 }
 
-const ELEMENT_TYPES: Record<Dtype, number> = { float32: 1, int32: 6, int64: 7, bool: 9 };
+const ELEMENT_TYPES: Record<ElementType, number> = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  bfloat16: 16,
+};
 const IR_VERSION = 9;
 const OPSETS: readonly (readonly [string, number])[] = [
   ['', 21],
   ['com.microsoft', 1],
+  ['azeotrope', 1],
 ];
 
 function writeAttribute(name: string, attribute: Attribute): Uint8Array {
@@ -54,7 +68,7 @@ function writeNode(node: OnnxNode): Uint8Array {
   ]);
 }
 
-function writeValueInfo({ name, dtype, shape }: OnnxTensorType): Uint8Array {
+function writeValueInfo({ name, dtype, shape }: OnnxModel['valueInfo'][number]): Uint8Array {
   const extents = concatBytes(shape.map((extent) => bytesField(1, intField(1, extent))));
   const tensorType = concatBytes([intField(1, ELEMENT_TYPES[dtype]), bytesField(2, extents)]);
   return concatBytes([bytesField(1, name), bytesField(2, bytesField(1, tensorType))]);
@@ -76,8 +90,10 @@ export function writeOnnxModel(model: OnnxModel): Uint8Array {
     ...model.initializers.map((tensor) => bytesField(5, writeInitializer(tensor))),
     ...model.inputs.map((input) => bytesField(11, writeValueInfo(input))),
     ...model.outputs.map((output) => bytesField(12, writeValueInfo(output))),
+    ...model.valueInfo.map((value) => bytesField(13, writeValueInfo(value))),
   ]);
-  const opsets = OPSETS.map(([domain, version]) =>
+  const domains = new Set(model.nodes.map(({ domain }) => domain));
+  const opsets = OPSETS.filter(([domain]) => domain !== 'azeotrope' || domains.has(domain)).map(([domain, version]) =>
     bytesField(8, concatBytes([bytesField(1, domain), intField(2, version)])),
   );
   return concatBytes([intField(1, IR_VERSION), bytesField(7, graph), ...opsets]);

@@ -10,6 +10,8 @@ import type { GraphOptimization, SessionOptions } from './types.js';
 interface Context {
   readonly ort: OrtLibrary;
   readonly environment: Environment;
+  /** Library of native kernels. */
+  readonly kernelsPath: string | undefined;
 }
 
 const OPTIMIZATION_LEVELS: Readonly<Record<GraphOptimization, number>> = { none: 0, basic: 1, extended: 2, all: 99 };
@@ -21,7 +23,7 @@ export function compile(
   bytes: Uint8Array,
   { optimization = 'all', plannedMemory = false }: SessionOptions,
 ): NativeSession {
-  const { ort, environment } = context;
+  const { ort, environment, kernelsPath } = context;
   const options = ort.make('CreateSessionOptions');
   try {
     ort.call('DisablePerSessionThreads', options);
@@ -31,6 +33,7 @@ export function compile(
     ort.call('AddSessionConfigEntry', options, 'session.use_env_allocators', '1');
     // Constants last as long as the session and would leave holes in the shared arena.
     ort.call('AddSessionConfigEntry', options, 'session.use_device_allocator_for_initializers', '1');
+    if (kernelsPath !== undefined) ort.call('RegisterCustomOpsLibrary_V2', options, kernelsPath);
     const session = ort.make(
       'CreateSessionFromArray',
       environment.handle,

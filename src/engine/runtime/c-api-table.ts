@@ -57,6 +57,8 @@ export const API_TABLE = {
   SetGlobalSpinControl: { index: 149, result: 'status', args: [pointer, 'int'] },
   /** most bytes (0 = no limit), extend strategy (1 = as asked), first chunk, dead bytes a chunk (-1 = default) */
   CreateArenaCfg: { index: 156, result: 'status', args: ['size_t', 'int', 'int', 'int', out] },
+  /** session options, path (UTF-8) */
+  RegisterCustomOpsLibrary_V2: { index: 228, result: 'status', args: [pointer, 'str'] },
   ReleaseArenaCfg: { index: 157, result: 'void', args: [pointer] },
 } as const satisfies Record<string, ApiFunction>;
 

@@ -4,6 +4,7 @@ import { acquireEnvironment, releaseEnvironment } from './c-api-environment.js';
 import { loadOrtLibrary } from './c-api-library.js';
 import { compile } from './c-api-session.js';
 import type { Driver } from './driver.js';
+import { loadKernels } from './kernels-library.js';
 import { mappedAllocator } from './mapped-memory.js';
 import { createRuntime } from './runtime.js';
 import type { CompiledModel, Runtime } from './types.js';
@@ -29,13 +30,19 @@ export function createCApiRuntime(threads: number): Runtime {
 
 function createDriver(threads: number): Driver {
   const ort = loadOrtLibrary();
+  const kernels = loadKernels();
   const environment = acquireEnvironment(threads);
+  const context = { ort, environment, kernelsPath: kernels.path };
   return {
     kind: 'c-api',
     version: ort.version,
+    kernels,
     allocate: mappedAllocator(ort.koffi),
-    compile: (bytes, options) => compile({ ort, environment }, bytes, options),
-    close: releaseEnvironment,
+    compile: (bytes, options) => compile(context, bytes, options),
+    close: () => {
+      releaseEnvironment();
+      kernels.trim();
+    },
   };
 }
 

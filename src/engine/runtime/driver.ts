@@ -1,5 +1,6 @@
 /** What an implementation of the runtime supplies; order, ownership and checks are common to all (`createRuntime`). */
 import type { BoundTensors } from './check-binding.js';
+import type { Kernels } from './kernels-library.js';
 import type { Allocate } from './memory.js';
 import type { StartRun } from './run-queue.js';
 import type { RuntimeKind, SessionOptions } from './types.js';
@@ -8,6 +9,7 @@ export interface Driver {
   readonly kind: RuntimeKind;
   /** Version of ONNX Runtime. */
   readonly version: string;
+  readonly kernels: Kernels;
   readonly allocate: Allocate;
   /** Errors: BackendError with the runtime's words. */
   compile(bytes: Uint8Array, options: SessionOptions): NativeSession;

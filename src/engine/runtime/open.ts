@@ -29,6 +29,7 @@ export function openRuntime(options: RuntimeOptions = {}): Runtime {
   try {
     return createCApiRuntime(threads);
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
     return createStockRuntime(threads, messageOf(error));
   }
 }

@@ -26,6 +26,7 @@ export function createRuntime(driver: Driver, numThreads: number, fallbackReason
     kind: driver.kind,
     fallbackReason,
     version: driver.version,
+    kernels: driver.kernels,
     numThreads,
     tensor(dtype, shape, data) {
       assertLive();

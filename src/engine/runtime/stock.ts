@@ -11,6 +11,7 @@ import { BackendError, messageOf } from '../../support/errors.js';
 import { noteStockEnvironment } from './c-api-environment.js';
 import type { NamedTensor } from './check-binding.js';
 import type { NativeSession } from './driver.js';
+import { NO_KERNELS } from './kernels-library.js';
 import { allocateArrayBuffer } from './memory.js';
 import type { StartRun } from './run-queue.js';
 import { createRuntime } from './runtime.js';
@@ -38,6 +39,7 @@ export function createStockRuntime(threads: number, fallbackReason?: string): Ru
   const driver = {
     kind: 'stock',
     version: library.version,
+    kernels: NO_KERNELS,
     allocate: (sizeBytes: number) => allocateArrayBuffer(sizeBytes),
     compile: (bytes: Uint8Array, options: SessionOptions) => compile(library, bytes, { ...options, threads }),
     close: () => {},

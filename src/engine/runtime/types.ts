@@ -3,6 +3,7 @@
  * a foreign-function interface; the stock Node binding) and one conformance suite holds both to this contract.
  */
 import type { Dtype, Shape } from '../graph/types.js';
+import type { Kernels } from './kernels-library.js';
 
 export interface DtypeArrays {
   float32: Float32Array;
@@ -82,6 +83,8 @@ export interface Runtime {
   readonly fallbackReason: string | undefined;
   /** Version of ONNX Runtime. */
   readonly version: string;
+  /** Native kernels that graphs may be lowered to. */
+  readonly kernels: Kernels;
   /** Threads one run may use; fixed for the life of the runtime. */
   readonly numThreads: number;
   /** Allocates 64-byte-aligned memory: zeroed, or filled with `data` (copied; its length must equal the shape's size). */
