@@ -150,6 +150,8 @@ export interface Task {
   readonly description: string;
   /** Accuracy of guessing, 0–1; null where there is none. */
   readonly chance: number | null;
+  /** Everything that decides questions and judgements, as JSON: a stage's results are kept while it stays the same. */
+  readonly identity: unknown;
   /** How rows become token ids. */
   readonly encoding: ExampleOptions;
   /** Most tokens of a response where the configuration names none. */
@@ -175,4 +177,8 @@ export interface Task {
   buildModel(request: ModelRequest, context: BuildContext): Promise<void>;
   /** Facts for the report. */
   describe(groups: readonly ResponseGroup[]): readonly FactTable[];
+  dispose(): void;
 }
+
+/** What `src/experiment/<kind>/task.ts` exports, as `openEmbeddedTask` and `openDatasetTask`. */
+export type OpenTask<Config> = (config: Config) => Promise<Task>;
