@@ -169,6 +169,8 @@ export interface Task {
     | { readonly suffix: string; readonly maxTokens: number; isNeeded(response: Response): boolean }
     | undefined;
   readonly probes: readonly Probe[];
+  /** Kinds of proxy beside `default`, by name: a sentence each for the report. */
+  readonly proxyKinds: Readonly<Record<string, string>>;
   /** By name. */
   readonly attacks: Readonly<Record<string, Attack>>;
   /** Errors: ConfigError for a seed or kind that the task does not have. */
