@@ -1,8 +1,13 @@
 import { z } from 'zod';
+import { calibrateAccuracy } from '../jobs/calibrate-accuracy.js';
 import { calibrateStrength } from '../jobs/calibrate-strength.js';
 import { openModel } from '../jobs/open-model.js';
 import { openProxy } from '../jobs/open-proxy.js';
+import { ConfigError } from '../support/errors.js';
+import { loadDataset } from '../tasks/datasets/items.js';
+import { PROMPT_TEMPLATES } from '../tasks/datasets/prompts.js';
 import { commandOptions, defineCommand } from './command.js';
+import { datasetOptions, fieldsOf, templateOption, timeLimitOption } from './dataset-option.js';
 import { chatDateOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
 import { orderOption, proxyOptions } from './proxy-option.js';
 
@@ -11,15 +16,39 @@ const { proxyModel, estimator, epsilon } = proxyOptions;
 export const calibrate = defineCommand({
   description:
     'Finds the strength of antidistillation sampling that a budget allows: the λ at which responses lie budget-nats a token from ' +
-    'what the model would have sampled. Half of the prompts decide it, the other half check it; proxy.json notes it.',
+    'what the model would have sampled, or at which the model answers max-accuracy-loss points fewer questions rightly. Half of the ' +
+    'prompts or questions decide it, the other half check it; proxy.json notes it.',
   options: commandOptions({
     model: modelOption,
     proxy: z.string().meta({ description: 'Proxy: a folder that azeotrope proxy wrote', placeholder: 'folder' }),
-    input: z.string().meta({ description: 'Prompts to calibrate on (.jsonl rows)', placeholder: 'file' }),
-    budgetNats: z
+    budgetNats: z.number().positive().optional().meta({
+      description: 'Mean KL divergence from the untilted distribution',
+      unit: 'nats a token',
+      whenAbsent: 'max-accuracy-loss decides',
+    }),
+    input: z
+      .string()
+      .optional()
+      .meta({ description: 'Prompts for budget-nats (.jsonl rows)', placeholder: 'file', whenAbsent: 'none' }),
+    maxAccuracyLoss: z
       .number()
       .positive()
-      .meta({ description: 'Mean KL divergence from the untilted distribution', unit: 'nats a token' }),
+      .max(100)
+      .optional()
+      .meta({ description: 'Accuracy that may be lost', unit: 'percentage points', whenAbsent: 'budget-nats decides' }),
+    data: z.string().optional().meta({
+      description: 'Questions and answers for max-accuracy-loss (.jsonl, .parquet)',
+      placeholder: 'file',
+      whenAbsent: 'none',
+    }),
+    ...datasetOptions,
+    limit: z.int().min(1).optional().meta({ description: 'Questions used, from the first', whenAbsent: 'all' }),
+    template: templateOption,
+    forceAnswers: z.boolean().default(false).meta({
+      description: 'Let the model end each response that has no box with one, in a second pass',
+    }),
+    samples: z.int().min(1).default(1).meta({ description: 'Responses to each question' }),
+    timeLimitMs: timeLimitOption,
     proxyModel,
     estimator,
     epsilon,
@@ -30,9 +59,22 @@ export const calibrate = defineCommand({
     chatDate: chatDateOption,
     batch: z.int().min(1).max(1024).default(32).meta({ description: 'Most sequences computed at a time' }),
   }),
-  examples: ['azeotrope calibrate --model M --proxy DIR --input prompts.jsonl --budget-nats 0.1 --temperature 0.6'],
+  examples: [
+    'azeotrope calibrate --model M --proxy DIR --input prompts.jsonl --budget-nats 0.1 --temperature 0.6',
+    'azeotrope calibrate --model M --proxy DIR --task gsm8k --data train.jsonl --max-accuracy-loss 3 --temperature 0.6 --max-tokens 512',
+  ],
   howToContinue: () => 'Nothing was kept; run it again to calibrate.',
   run: async (context, config) => {
+    const { budgetNats, input, maxAccuracyLoss, data } = config;
+    if ((budgetNats === undefined) === (maxAccuracyLoss === undefined)) {
+      throw new ConfigError('Give either --budget-nats with --input, or --max-accuracy-loss with --data.');
+    }
+    if (budgetNats !== undefined && input === undefined) throw new ConfigError('--budget-nats needs --input.');
+    if (maxAccuracyLoss !== undefined && data === undefined) throw new ConfigError('--max-accuracy-loss needs --data.');
+    if (config.temperature === 0) {
+      throw new ConfigError('At --temperature 0 nothing is drawn and nothing tilted. Raise the temperature.');
+    }
+    const items = data === undefined ? [] : await loadDataset({ ...fieldsOf(config), path: data });
     const opened = await openModel(config.model, openOptions(context, config));
     try {
       const { threads, proxyModel: checkpoint } = config;
@@ -42,10 +84,8 @@ export const calibrate = defineCommand({
       });
       try {
         const { temperature, topK, topP, minP, repetitionPenalty } = config;
-        const calibration = await calibrateStrength(opened, proxy, {
-          input: config.input,
+        const shared = {
           folder: config.proxy,
-          budgetNats: config.budgetNats,
           estimator: config.estimator,
           epsilon: config.epsilon,
           order: config.order,
@@ -56,14 +96,44 @@ export const calibrate = defineCommand({
           chatDate: config.chatDate,
           maxBatch: config.batch,
           signal: context.signal,
+        };
+        if (maxAccuracyLoss !== undefined) {
+          const calibration = await calibrateAccuracy(opened, proxy, {
+            ...shared,
+            items: items.slice(0, config.limit),
+            data: data!,
+            template: PROMPT_TEMPLATES[config.template],
+            forceAnswers: config.forceAnswers,
+            maxAccuracyLoss,
+            samples: config.samples,
+            timeLimitMs: config.timeLimitMs,
+            onMeasurement: ({ lambda, lossPoints, nats }) =>
+              context.log(
+                `λ = ${lambda.toPrecision(4)}: ${lossPoints.toFixed(1)} points, ${nats.toPrecision(3)} nats a token`,
+              ),
+          });
+          const { lambda, isReached, searched, heldOut } = calibration;
+          const told = ({ lossPoints, errorPoints, numQuestions }: typeof searched) =>
+            `${lossPoints.toFixed(1)} ± ${errorPoints.toFixed(1)} points on the ${numQuestions} questions`;
+          context.write(
+            `λ = ${lambda.toPrecision(6)}: ${told(searched)} of the search, ${told(heldOut)} kept back (± one standard error).\n${
+              isReached ? '' : bound(`${maxAccuracyLoss} points are lost`)
+            }`,
+          );
+          return calibration;
+        }
+        const calibration = await calibrateStrength(opened, proxy, {
+          ...shared,
+          input: input!,
+          budgetNats: budgetNats!,
           log: context.log,
           onMeasurement: ({ lambda, nats }) =>
             context.log(`λ = ${lambda.toPrecision(4)}: ${nats.toPrecision(4)} nats a token`),
         });
-        const { lambda, measuredNats, heldOutNats } = calibration;
+        const { lambda, measuredNats, heldOutNats, isReached } = calibration;
         context.write(
           `λ = ${lambda.toPrecision(6)}: ${measuredNats.toPrecision(3)} nats a token on the prompts of the search, ` +
-            `${heldOutNats.toPrecision(3)} on those kept back.\n`,
+            `${heldOutNats.toPrecision(3)} on those kept back.\n${isReached ? '' : bound(`${budgetNats} nats are reached`)}`,
         );
         return calibration;
       } finally {
@@ -74,3 +144,6 @@ export const calibrate = defineCommand({
     }
   },
 });
+
+const bound = (what: string): string =>
+  `At no strength ${what}: the support (temperature, top-k, top-p, min-p) allows no more than this. Widen it, or ask for less.\n`;

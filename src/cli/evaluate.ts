@@ -3,15 +3,11 @@ import type { Accuracy, SplitAccuracy } from '../evaluation/task-accuracy.js';
 import { evaluateTask, type TaskEvaluation } from '../jobs/evaluate-task.js';
 import { openModel } from '../jobs/open-model.js';
 import { ConfigError } from '../support/errors.js';
-import { datasetSchema, KNOWN_DATASETS } from '../tasks/datasets/config.js';
 import { loadDataset } from '../tasks/datasets/items.js';
 import { PROMPT_TEMPLATES } from '../tasks/datasets/prompts.js';
 import { commandOptions, defineCommand } from './command.js';
+import { datasetOptions, fieldsOf, templateOption, timeLimitOption } from './dataset-option.js';
 import { adapterOption, chatDateOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
-
-const { questionField, answerField, choicesField, idField, answerPattern } = datasetSchema.shape;
-const known = Object.keys(KNOWN_DATASETS) as (keyof typeof KNOWN_DATASETS)[];
-const templates = Object.keys(PROMPT_TEMPLATES) as (keyof typeof PROMPT_TEMPLATES)[];
 
 export const evaluate = defineCommand({
   description:
@@ -19,27 +15,7 @@ export const evaluate = defineCommand({
     'continues a stopped run.',
   options: commandOptions({
     data: z.string().meta({ description: 'Questions and answers (.jsonl, .parquet)', placeholder: 'file' }),
-    task: z.enum(known).optional().meta({ description: 'Fields of a known data set', whenAbsent: 'question, answer' }),
-    questionField: z
-      .string()
-      .optional()
-      .meta({ ...questionField.meta(), placeholder: 'field', whenAbsent: 'of the task' }),
-    answerField: z
-      .string()
-      .optional()
-      .meta({ ...answerField.meta(), placeholder: 'field', whenAbsent: 'of the task' }),
-    choicesField: z
-      .string()
-      .optional()
-      .meta({ ...choicesField.meta(), placeholder: 'field', whenAbsent: 'of the task' }),
-    idField: z
-      .string()
-      .optional()
-      .meta({ ...idField.meta(), placeholder: 'field', whenAbsent: 'of the task' }),
-    answerPattern: z
-      .string()
-      .optional()
-      .meta({ ...answerPattern.meta(), placeholder: 'regex', whenAbsent: 'of the task' }),
+    ...datasetOptions,
     model: modelOption.optional(),
     adapter: adapterOption,
     traces: z
@@ -50,7 +26,7 @@ export const evaluate = defineCommand({
       .string()
       .meta({ description: 'Folder of traces, graded responses and the result', placeholder: 'folder' }),
     limit: z.int().min(1).optional().meta({ description: 'Questions asked, from the first', whenAbsent: 'all' }),
-    template: z.enum(templates).default('boxed').meta({ description: 'How a question is asked' }),
+    template: templateOption,
     shotsData: z
       .string()
       .optional()
@@ -66,7 +42,7 @@ export const evaluate = defineCommand({
     chat: chatOption,
     chatDate: chatDateOption,
     batch: z.int().min(1).max(1024).default(32).meta({ description: 'Most sequences computed at a time' }),
-    timeLimitMs: z.int().min(1).default(1000).meta({ description: 'Longest time of one comparison, in milliseconds' }),
+    timeLimitMs: timeLimitOption,
   }),
   examples: [
     'azeotrope evaluate --task gsm8k --data test.jsonl --model M --output result --force-answers',
@@ -117,13 +93,6 @@ export const evaluate = defineCommand({
     }
   },
 });
-
-/** The fields of a known task, and over them those that were named. */
-function fieldsOf(config: { task?: keyof typeof KNOWN_DATASETS | undefined } & Record<string, unknown>) {
-  const names = ['questionField', 'answerField', 'choicesField', 'idField', 'answerPattern'] as const;
-  const named = names.filter((name) => config[name] !== undefined).map((name) => [name, config[name]]);
-  return { ...(config.task && KNOWN_DATASETS[config.task]), ...Object.fromEntries(named) };
-}
 
 function describe({ numQuestions, numResponses, numBoxed, boxed, fallback, forced }: TaskEvaluation): string {
   const cell = ({ correct, total, lower, upper }: Accuracy) => {

@@ -33,6 +33,8 @@ export interface CalibrateOptions extends DefenceOptions {
 export interface Calibration {
   readonly lambda: number;
   readonly budgetNats: number;
+  /** False where the support allows less than the budget at any strength: λ is then at that bound. */
+  readonly isReached: boolean;
   /** On the prompts the search used. */
   readonly measuredNats: number;
   /** On the prompts kept back. */
@@ -51,7 +53,8 @@ const LEAST_PROMPTS = 4;
 
 /**
  * Solves for the λ whose traces lie `budgetNats` a token from the teacher's distribution, on half of the prompts, measures it on the
- * other half and notes it in `proxy.json`. Errors: DataError for too few prompts, or a budget that no strength reaches.
+ * other half and notes it in `proxy.json`. Where the support does not allow the budget
+ * the result is the bound (`isReached`). Errors: DataError for too few prompts.
  */
 export async function calibrateStrength(
   opened: OpenedModel,
@@ -96,11 +99,16 @@ export async function calibrateStrength(
       options.onMeasurement?.({ lambda, nats: meanNats });
       return meanNats;
     };
-    const { lambda, value } = await solveStrength(search, { target: budgetNats, initial: 1 / proxy.gradientNorm });
+    const { lambda, value, isReached } = await solveStrength(search, {
+      target: budgetNats,
+      initial: 1 / proxy.gradientNorm,
+      outOfReach: 'bound',
+    });
     const check = await measure(lambda, keptBack);
     const calibration: Calibration = {
       lambda,
       budgetNats,
+      isReached,
       measuredNats: value,
       heldOutNats: check.meanNats,
       numTokens: check.numTokens,

@@ -2,14 +2,14 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type GradedText, gradeResponse, isBoxed } from '../evaluation/grade-response.js';
 import { measureAccuracy, type TaskAccuracy } from '../evaluation/task-accuracy.js';
 import type { SamplerSettings } from '../inference/samplers/settings.js';
 import type { Trace } from '../inference/trace.js';
 import { ConfigError, DataError } from '../support/errors.js';
 import { fileError, readText, writeFileAtomic } from '../support/files.js';
 import { readJsonl } from '../support/jsonl.js';
-import { extractAnswer } from '../tasks/answers/extract.js';
-import { createGrader, type Grader, type Verdict } from '../tasks/answers/grader.js';
+import { createGrader, type Grader } from '../tasks/answers/grader.js';
 import type { TaskItem } from '../tasks/datasets/items.js';
 import {
   ANSWER_FORCING_SUFFIX,
@@ -128,7 +128,7 @@ async function force(
   const suffix = tokenizer.encode(ANSWER_FORCING_SUFFIX, { addSpecialTokens: false });
   const endIds = new Set([...model.config.eosTokenIds, ...tokenizer.eosTokenIds]);
   const rows = traces
-    .filter(({ text }) => extractAnswer(text).rule !== 'boxed')
+    .filter(({ text }) => !isBoxed(text))
     .map(({ id, sample = 0, promptTokens, tokens }) => {
       if (promptTokens === undefined || tokens === undefined) {
         throw new DataError(`The trace of '${id}' has no token ids: its answer cannot be forced. Leave forcing out.`);
@@ -162,29 +162,25 @@ async function force(
   return forced;
 }
 
-type GradedTrace = Pick<Verdict, 'equal' | 'rule' | 'answer'> & {
+type GradedTrace = GradedText & {
   readonly id: string;
   readonly sample: number;
   readonly finish: Trace['finish'];
   readonly expected: string;
-  readonly forced?: Pick<Verdict, 'equal' | 'rule' | 'answer'>;
 };
 
 async function gradeTrace(
   { id, sample = 0, text, finish }: StoredTrace,
   { grader, item, forced }: { grader: Grader; item: TaskItem; forced: ReadonlyMap<string, string> | undefined },
 ): Promise<GradedTrace> {
-  const grade = async (response: string) => {
-    const { equal, rule, answer: found } = await grader.equal(item.answer, response);
-    return { equal, rule, answer: found };
+  const forcedText = forced?.get(keyOf(id, sample));
+  return {
+    id,
+    sample,
+    finish,
+    expected: item.answer,
+    ...(await gradeResponse(grader, item.answer, { text, forcedText })),
   };
-  const graded = { id, sample, finish, expected: item.answer, ...(await grade(text)) };
-  const continuation = forced?.get(keyOf(id, sample));
-  if (continuation === undefined) return graded;
-  // Where 32 tokens did not close the brace, the first line is what it was going to hold.
-  const isClosed = /^[^{}]*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}[^{}]*)*\}/.test(continuation);
-  const content = isClosed ? continuation : `${continuation.split('\n')[0]}}`;
-  return { ...graded, forced: await grade(`${ANSWER_FORCING_SUFFIX}${content}`) };
 }
 
 const keyOf = (id: string, sample: number): string => `${id}#${sample}`;

@@ -60,8 +60,8 @@ export interface LogitsProcessor {
   retry?(check: Float32Array, sequences: readonly Sequence[], shape: StepShape): number | undefined;
 }
 
-/** The logit of a token that must not be drawn: finite, so that no row becomes NaN, and e to it is 0. */
-export const EXCLUDED = -1e38;
+/** The logit of a token that must not be drawn: e to it is 0, and it stays finite (no row becomes NaN) divided by any temperature above 1e-8. */
+export const EXCLUDED = -1e30;
 
 export const excluded = (g: GraphBuilder): Value => fill(g, [], EXCLUDED);
 

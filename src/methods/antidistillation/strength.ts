@@ -11,8 +11,8 @@ export interface StrengthSearch {
   /** Default 40. */
   readonly maxMeasurements?: number;
   /**
-   * Where the measure stops growing short of the target: an error (default), or the last λ before it stopped, which is as much as the
-   * support allows.
+   * Where the measure stops growing short of the target: an error (default), or the λ with the greatest value that was measured,
+   * which is as much as the support allows.
    */
   readonly outOfReach?: 'refuse' | 'bound';
 }
@@ -53,7 +53,6 @@ export async function solveStrength(
     measurements.push(measured);
     if (Math.abs(value - target) <= tolerance * target) return { lambda, value, measurements, isReached: true };
     const isSaturated = below !== undefined && above === undefined && value < below.value * LEAST_GROWTH;
-    if (isSaturated && outOfReach === 'bound') return { ...below!, measurements, isReached: false };
     if (!Number.isFinite(value) || isSaturated) break;
     if (value < target) below = measured;
     else above = measured;
@@ -62,6 +61,11 @@ export async function solveStrength(
     else if (above === undefined) lambda *= stride;
     else lambda = between(below, above, target);
     if (!Number.isFinite(lambda) || (below && above && above.lambda / below.lambda < 1 + 1e-4)) break;
+  }
+  // Short of the target however strong the tilt: its last value before the end is the bound.
+  if (outOfReach === 'bound' && below !== undefined && above === undefined) {
+    const strongest = measurements.reduce((a, b) => (b.value > a.value ? b : a), below);
+    return { ...strongest, measurements, isReached: false };
   }
   const known = measurements.filter(({ value }) => Number.isFinite(value));
   const nearest = known.reduce((a, b) => (Math.abs(b.value - target) < Math.abs(a.value - target) ? b : a), known[0]);
