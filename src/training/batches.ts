@@ -196,3 +196,17 @@ export interface BatchArrays {
   readonly targets: BigInt64Array;
   readonly weights: Float32Array;
 }
+
+/** Writes the tokens of a micro-batch alone, every one of a row (`time` at most), padded with 0. */
+export function fillTokens(
+  examples: readonly Pick<TrainingExample, 'tokens'>[],
+  { rows, time }: MicroBatch,
+  tokens: BigInt64Array,
+): void {
+  tokens.fill(0n);
+  rows.forEach((row, at) => {
+    examples[row].tokens.slice(0, time).forEach((token, index) => {
+      tokens[at * time + index] = BigInt(token);
+    });
+  });
+}

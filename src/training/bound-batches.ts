@@ -4,6 +4,9 @@ import type { Binding, DtypeArrays, Tensor, TensorMap } from '../engine/runtime/
 import type { BatchArrays } from './batches.js';
 import type { BatchShape, Objective, TensorTypes } from './objective.js';
 
+/** Memory of tensors by their names. */
+export type NamedArrays = Readonly<Record<string, DtypeArrays[keyof DtypeArrays]>>;
+
 /** A micro-batch that knows how to write itself. */
 export interface StepInput<Arrays = BatchArrays> {
   readonly batch: number;
@@ -11,7 +14,7 @@ export interface StepInput<Arrays = BatchArrays> {
   /** Fills the inputs of the objective, by name; the weights of all parts of a step make up its loss. */
   fill(arrays: Arrays): void;
   /** Sees the objective's outputs, by name, before the next run overwrites them. */
-  read?(outputs: Readonly<Record<string, Float32Array>>): void;
+  read?(outputs: NamedArrays): void;
 }
 
 /** What is done with an objective. */
@@ -31,8 +34,8 @@ export interface BoundBatches<Arrays> {
 
 interface BoundBatch {
   readonly binding: Binding;
-  readonly inputs: Readonly<Record<string, DtypeArrays[keyof DtypeArrays]>>;
-  readonly outputs: Readonly<Record<string, Float32Array>>;
+  readonly inputs: NamedArrays;
+  readonly outputs: NamedArrays;
   readonly loss: Tensor<'float32'>;
   dispose(): void;
 }
@@ -92,12 +95,12 @@ function bindBatch(
     { ...objective.tensors(time), ...graph.state, ...own },
     { plannedMemory: objective.isPlanned(shape) },
   );
-  const dataOf = (tensors: TensorMap) =>
+  const dataOf = (tensors: TensorMap): NamedArrays =>
     Object.fromEntries(Object.entries(tensors).map(([key, { data }]) => [key, data]));
   return {
     binding,
     inputs: dataOf(inputs),
-    outputs: dataOf(outputs) as Record<string, Float32Array>,
+    outputs: dataOf(outputs),
     loss,
     dispose() {
       binding.dispose();

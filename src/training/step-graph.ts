@@ -7,8 +7,6 @@ import type { ParameterSpec } from '../model/config.js';
 import { buildTokenLoss, crossEntropy, type Differentiable } from './objective.js';
 import type { TrainingGraph } from './trainable.js';
 
-export { trainableSpecs } from './trainable.js';
-
 export interface AdamWConfig {
   readonly beta1: number;
   readonly beta2: number;

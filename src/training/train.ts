@@ -3,6 +3,7 @@ import { type LanguageModel, withLora } from '../model/language-model.js';
 import { ConfigError, DataError } from '../support/errors.js';
 import { createRandom, deriveSeed } from '../support/random.js';
 import {
+  type BatchArrays,
   batchesPerEpoch,
   type DataPosition,
   epochBatches,
@@ -14,13 +15,16 @@ import {
   prepareExamples,
   type TrainingExample,
 } from './batches.js';
+import type { NamedArrays } from './bound-batches.js';
 import { findCheckpoint, loadCheckpoint, type TrainingState, writeTrainingCheckpoint } from './checkpoint.js';
 import type { TrainingConfig } from './config.js';
+import { crossEntropy, languageModelObjective } from './objective.js';
 import { createOptimizer } from './optimizer.js';
+import type { RowLoss } from './row-loss.js';
 import { chooseCheckpointing, identifyRun } from './run-setup.js';
 import { learningRateAt } from './schedule.js';
-import { createTrainingStep } from './step.js';
-import { trainableSpecs } from './step-graph.js';
+import { createObjectiveStep } from './step.js';
+import { trainableSpecs } from './trainable.js';
 
 /** What one optimiser step did. */
 export interface StepReport {
@@ -49,6 +53,8 @@ export interface TrainingHooks {
   readonly evaluate?: (step: number, model: LanguageModel) => Promise<void>;
   /** Notices, one sentence each. */
   readonly log?: (message: string) => void;
+  /** What is minimised in place of −ln p, and on which rows. Made for the model as it is trained, adapters included. */
+  readonly loss?: ((model: LanguageModel) => RowLoss) | undefined;
   /** Ends the run after the step at hand, with a checkpoint. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -93,14 +99,16 @@ export async function trainModel(
   if (numTruncated > 0) log(`${numTruncated} of ${rows.length} rows were cut at ${maxLength} tokens.`);
   if (numWithoutResponse > 0) log(`${numWithoutResponse} rows hold no response token and were left out.`);
 
-  const run = identifyRun(base, examples, config);
   const model = withAdapters(base, config);
+  const rowLoss = hooks.loss?.(model);
+  const run = identifyRun(base, examples, { ...config, ...rowLoss?.settings });
   const { runtime } = model.compiler;
   const specs = trainableSpecs(model.config, model.lora);
   const trained = new Map(specs.map(({ name }) => [name, model.parameters.get(name)!]));
   const optimizer = createOptimizer(runtime, specs, config);
   const checkpointing = chooseCheckpointing(model, examples, { config, log });
-  const trainingStep = createTrainingStep(model, optimizer, { ...config, checkpointing });
+  const objective = languageModelObjective(model, rowLoss?.tokenLoss ?? crossEntropy, { checkpointing });
+  const trainingStep = createObjectiveStep<BatchArrays & NamedArrays>(objective, optimizer, config);
 
   const stepsPerEpoch = batchesPerEpoch(examples.length, config.batchSize);
   const totalSteps = Math.min(config.maxSteps ?? Number.POSITIVE_INFINITY, Math.ceil(config.epochs * stepsPerEpoch));
@@ -146,20 +154,25 @@ export async function trainModel(
       const step = optimizer.step + 1;
       const { epoch, batchIndex } = position;
       if (order?.epoch !== epoch) order = { epoch, batches: epochBatches(examples, { ...config, epoch }) };
-      const batch = order.batches[batchIndex];
-      const numInBatch = batch.reduce((sum, row) => sum + numResponseTokens(examples[row]), 0);
+      const given = order.batches[batchIndex].map((row) => examples[row]);
+      const prepared = (await rowLoss?.prepare(given, step)) ?? { examples: given };
+      const batch = prepared.examples;
+      const numInBatch = batch.reduce((sum, row) => sum + numResponseTokens(row), 0);
       // Of a batch that counts nothing the loss is 0, not 0 / 0.
-      const tokenWeight = 1 / (batch.reduce((sum, row) => sum + lossWeight(examples[row]), 0) || 1);
-      const parts = planMicroBatches(examples, batch, config.microBatchTokens).map((part) => ({
+      const tokenWeight = 1 / (batch.reduce((sum, row) => sum + lossWeight(row), 0) || 1);
+      const rowsOfBatch = batch.map((_, row) => row);
+      const parts = planMicroBatches(batch, rowsOfBatch, config.microBatchTokens).map((part) => ({
         batch: part.batch,
         time: part.time,
-        fill: (arrays: Parameters<typeof fillMicroBatch>[2]['arrays']) =>
-          fillMicroBatch(examples, part, { arrays, tokenWeight }),
+        fill(arrays: BatchArrays & NamedArrays) {
+          fillMicroBatch(batch, part, { arrays, tokenWeight });
+          prepared.fill?.(part, arrays);
+        },
       }));
       const learningRate = learningRateAt(schedule, step);
       const result = await trainingStep.run(parts, learningRate);
       if (!Number.isFinite(result.lossNats) || !Number.isFinite(result.gradientNorm))
-        throw divergence({ ...result, step, checkpoint, ids: batch.map((row) => examples[row].id) });
+        throw divergence({ ...result, step, checkpoint, ids: given.map(({ id }) => id) });
       lossNats = result.lossNats;
       position = nextPosition(position, stepsPerEpoch);
       numTokens += numInBatch;
