@@ -29,7 +29,7 @@ export const commands: readonly CommandRow[] = [
   },
   {
     name: 'calibrate',
-    summary: 'The strength of antidistillation sampling that a budget of nats allows',
+    summary: 'The strength of antidistillation sampling that a budget of nats or accuracy allows',
     load: () => import('./calibrate.js').then(({ calibrate }) => calibrate),
   },
   {
@@ -51,5 +51,10 @@ export const commands: readonly CommandRow[] = [
     name: 'inspect',
     summary: 'What a checkpoint is, and the memory it needs',
     load: () => import('./inspect.js').then(({ inspect }) => inspect),
+  },
+  {
+    name: 'doctor',
+    summary: 'What this installation computes with, why, and how fast',
+    load: () => import('./doctor.js').then(({ doctor }) => doctor),
   },
 ];
