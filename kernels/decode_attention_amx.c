@@ -55,7 +55,7 @@ static void extend(const Job *job, int64_t b, int64_t g) {
   bf16 *keys = job->keys + slot, *values = job->values + slot, row[MAX_WIDTH] ALIGNED;
   Job plain = *job;
   plain.cos = NULL;
-  for (int64_t t = 0; t < job->time; t++) {
+  for (int64_t t = 0; t < (job->is_first ? job->lengths[b] : job->time); t++) {
     int64_t p = position(job, b, t), token = b * job->time + t, at = (token * job->groups + g) * job->size;
     if (p < 0 || p >= job->slots) continue;
     if (p % 32 == 0) {
@@ -210,8 +210,11 @@ static void attend_task(void *arg, size_t index) {
   for (int64_t unit = (int64_t)index * job->units_per_task; unit < to; unit++) {
     int64_t pair = unit / job->query_blocks, b = pair / job->groups, g = pair % job->groups;
     int64_t first = unit % job->query_blocks * job->queries, count = MIN(job->queries, job->time - first);
-    /* Rows of padding read nothing; their results are not used. */
-    if (job->is_first && job->lengths[b] <= first) continue;
+    if (job->is_first && job->lengths[b] <= first) { /* padding: not used, but finite */
+      for (int64_t t = first; t < first + count; t++)
+        memset(job->o + ((b * job->time + t) * job->heads + g * rep) * job->size, 0, sizeof(float) * (size_t)(rep * job->size));
+      continue;
+    }
     if (job->time == 1) extend(job, b, g);
     if (configured != count * rep) {
       configured = count * rep;

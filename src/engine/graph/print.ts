@@ -1,7 +1,13 @@
 /** A graph as text, one node a line: `%7 f32[32, 128] = linear(%3, %embed)`. */
 import type { Graph, Value } from './types.js';
 
-const short: Record<Value['dtype'], string> = { float32: 'f32', int64: 'i64', int32: 'i32', bool: 'bool' };
+const short: Record<Value['dtype'], string> = {
+  float32: 'f32',
+  int64: 'i64',
+  int32: 'i32',
+  bool: 'bool',
+  bfloat16: 'bf16',
+};
 
 export function printGraph(graph: Graph): string {
   const names = new Map<Value, string>(graph.inputs.map(({ name, value }) => [value, `%${name}`]));

@@ -41,7 +41,7 @@ function expect(
   dtypes: string,
 ) {
   const bound = new Map<string, number>();
-  const letters: Record<string, Dtype> = { f: 'float32', l: 'int64', i: 'int32', b: 'bool' };
+  const letters: Record<string, Dtype> = { f: 'float32', l: 'int64', i: 'int32', b: 'bool', h: 'bfloat16' };
   const fits =
     inputs.length === pattern.length &&
     inputs.every((input, index) => {
@@ -98,6 +98,7 @@ function checkGroups(inputs: readonly TensorType[]): void {
 const Q = ['B', 'T', 'H', 'D'];
 const KV = ['B', 'T', 'K', 'D'];
 const CACHE = ['B', 'K', 'S', 'D'];
+const HALF_CACHE = ['B', 'K', 'S', 'W'];
 
 export const shapeRules: { readonly [K in OpKind]: Rule<K> } = {
   add: elementwise,
@@ -329,7 +330,9 @@ export const shapeRules: { readonly [K in OpKind]: Rule<K> } = {
     return [inputs[0]];
   },
   cachedAttention: (inputs, { firstChunk }) => {
-    expect(inputs, [Q, KV, KV, CACHE, CACHE, ['B'], [1]], 'fffffii');
+    const isHalf = inputs[3]?.dtype === 'bfloat16';
+    const cache = isHalf ? HALF_CACHE : CACHE;
+    expect(inputs, [Q, KV, KV, cache, cache, ['B'], [1]], isHalf ? 'fffhhii' : 'fffffii');
     checkGroups(inputs);
     const [batch, time] = inputs[0].shape;
     if (time > 1 && batch > 1 && !firstChunk) fail('a later chunk takes one row at a time', inputs);
@@ -337,7 +340,9 @@ export const shapeRules: { readonly [K in OpKind]: Rule<K> } = {
     return [inputs[0], inputs[3], inputs[4]];
   },
   cachedAttentionTangent: (inputs) => {
-    expect(inputs, [Q, CACHE, CACHE, ['B'], Q, KV, KV, CACHE, CACHE], 'fffifffff');
+    const isHalf = inputs[1]?.dtype === 'bfloat16';
+    const cache = isHalf ? HALF_CACHE : CACHE;
+    expect(inputs, [Q, cache, cache, ['B'], Q, KV, KV, cache, cache], isHalf ? 'fhhifffhh' : 'fffifffff');
     return [inputs[0], inputs[1], inputs[2]];
   },
   headLoss: (inputs) => {

@@ -1,5 +1,5 @@
-/** Element types a graph computes with. */
-export type Dtype = 'float32' | 'int64' | 'int32' | 'bool';
+/** Element types a graph computes with; bfloat16 is one that only native kernels read, and is kept as its bits. */
+export type Dtype = 'float32' | 'int64' | 'int32' | 'bool' | 'bfloat16';
 
 /** Extents, outermost first; `[]` is a scalar. */
 export type Shape = readonly number[];

@@ -16,6 +16,8 @@ export interface Kernels {
   readonly ops: ReadonlySet<string>;
   /** Why there are none, or why not all that the machine could run. */
   readonly reason: string | undefined;
+  /** Where the library comes from: built by this machine's compiler, or shipped with the package. */
+  readonly origin: 'compiled' | 'prebuilt' | undefined;
 }
 
 export interface KernelsLibrary extends Kernels {
@@ -30,10 +32,20 @@ const FILE_NAMES: Partial<Record<NodeJS.Platform, string>> = {
   darwin: 'libazeotrope_kernels.dylib',
 };
 
+/** Searched in this order. */
+const PLACES = [
+  { origin: 'compiled', folder: new URL('../../../kernels/build/', import.meta.url) },
+  {
+    origin: 'prebuilt',
+    folder: new URL(`../../../kernels/prebuilt/${process.platform}-${process.arch}/`, import.meta.url),
+  },
+] as const;
+
 const none = (reason: string): KernelsLibrary => ({
   level: 'none',
   ops: new Set(),
   reason,
+  origin: undefined,
   path: undefined,
   trim: () => {},
 });
@@ -59,22 +71,27 @@ function load(asked: string): KernelsLibrary {
   if (most === 0) return none('AZEOTROPE_KERNELS=none');
   const file = FILE_NAMES[process.platform];
   if (file === undefined) return none(`there are none for ${process.platform}`);
-  const path = fileURLToPath(new URL(`../../../kernels/build/${file}`, import.meta.url));
-  if (!existsSync(path)) return none('not built: run `node scripts/build-kernels.mjs` where there is a C compiler');
-  try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof koffiModule;
-    const library = koffi.load(path);
-    const level = KERNEL_LEVELS[library.func('azeotrope_kernels_open', 'int', ['int'])(most) as number];
-    const names = library.func('azeotrope_kernels_ops', 'str', [])() as string;
-    const trim = library.func('azeotrope_kernels_trim', 'void', []) as unknown as () => void;
-    return {
-      level,
-      ops: new Set(names.split(' ').filter((name) => name !== '')),
-      reason: asked === '' ? undefined : `AZEOTROPE_KERNELS=${asked}`,
-      path,
-      trim: () => trim(),
-    };
-  } catch (error) {
-    return none(`${file} does not load: ${messageOf(error)}`);
+  const found = PLACES.map(({ origin, folder }) => ({ origin, path: fileURLToPath(new URL(file, folder)) })).filter(
+    ({ path }) => existsSync(path),
+  );
+  if (found.length === 0) return none('not built: run `node scripts/build-kernels.mjs` where there is a C compiler');
+  const failures: string[] = [];
+  for (const { origin, path } of found) {
+    try {
+      return { ...open(path, most), origin, reason: asked === '' ? undefined : `AZEOTROPE_KERNELS=${asked}` };
+    } catch (error) {
+      failures.push(`${path} does not load: ${messageOf(error)}`);
+    }
   }
+  return none(failures.join('; '));
+}
+
+/** What one file offers at level `most` or below. Throws where it does not load. */
+function open(path: string, most: number): Omit<KernelsLibrary, 'origin' | 'reason'> {
+  const koffi = createRequire(import.meta.url)('koffi') as typeof koffiModule;
+  const library = koffi.load(path);
+  const level = KERNEL_LEVELS[library.func('azeotrope_kernels_open', 'int', ['int'])(most) as number];
+  const names = library.func('azeotrope_kernels_ops', 'str', [])() as string;
+  const trim = library.func('azeotrope_kernels_trim', 'void', []) as unknown as () => void;
+  return { level, ops: new Set(names.split(' ').filter((name) => name !== '')), path, trim: () => trim() };
 }

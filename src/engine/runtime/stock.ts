@@ -99,7 +99,10 @@ function compile(
 /** The tensors as the addon takes them: over the same memory. */
 function wrapTensors({ Tensor }: StockLibrary, tensors: readonly NamedTensor[]): AddonTensors {
   return Object.fromEntries(
-    tensors.map(({ name, tensor }) => [name, new Tensor(tensor.dtype, tensor.data as never, [...tensor.shape])]),
+    tensors.map(({ name, tensor }) => [
+      name,
+      new Tensor(tensor.dtype as 'float32', tensor.data as never, [...tensor.shape]),
+    ]),
   );
 }
 

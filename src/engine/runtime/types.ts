@@ -10,6 +10,8 @@ export interface DtypeArrays {
   int64: BigInt64Array;
   int32: Int32Array;
   bool: Uint8Array;
+  /** The bits: the upper half of a float32. */
+  bfloat16: Uint16Array;
 }
 
 /**
