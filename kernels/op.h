@@ -51,13 +51,14 @@ typedef struct {
 struct Ctx {
   const int64_t *i;
   const float *f;
+  int64_t wanted; /* bit k: something reads output k (attribute `wanted`, all if absent) */
   int num_inputs, num_outputs;
   Tensor *in;
   OrtKernelContext *kernel;
   void *jump;
 };
 
-/* Memory of output `index` with the given extents. Call from the op's own thread, not from tasks. */
+/* Memory of output `index` with the given extents; null if nothing reads it. From the op's own thread, not from tasks. */
 void *az_out(Ctx *c, int index, int rank, const int64_t *dim);
 #define OUT(c, index, ...) \
   az_out(c, index, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (const int64_t[]){__VA_ARGS__})
@@ -83,4 +84,5 @@ Level az_level(void);
 
 /* Tables of ops, each ended by a row without a name; registry.c lists them. */
 extern const Op az_convert_ops[];
+extern const Op az_decode_pack_ops[], az_decode_linear_ops[], az_decode_attention_ops[];
 #endif

@@ -11,7 +11,14 @@
 #endif
 #include "op.h"
 
-static const Op *const families[] = {az_convert_ops};
+static const Op *const families[] = {
+    az_convert_ops,
+#if defined(__x86_64__)
+    az_decode_pack_ops,
+    az_decode_linear_ops,
+    az_decode_attention_ops,
+#endif
+};
 enum { NUM_FAMILIES = sizeof families / sizeof *families, MAX_OPS = 128 };
 
 /* What the runtime holds of an op; must outlive every session. */
