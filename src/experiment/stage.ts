@@ -102,6 +102,8 @@ export interface StageResults {
     readonly tokens: number;
     /** Over response tokens; null where nothing was tilted. */
     readonly meanKlNats: number | null;
+    /** Of the teacher: students of another learn from the text. */
+    readonly tokenizerFingerprint: string;
   };
   proxy: {
     readonly lossNats: number;

@@ -59,7 +59,8 @@ function isSameCheckpoint(location: string, { checkpoint }: OpenedModel): boolea
   return location === checkpoint.location || resolve(location) === checkpoint.path;
 }
 
-function checkVocabulary(teacher: OpenedModel, proxy: OpenedModel, location: string): void {
+/** Errors: ConfigError where the tokens of a teacher and a proxy (of this name) are not the same. */
+export function checkVocabulary(teacher: OpenedModel, proxy: OpenedModel, location: string): void {
   const name = teacher.checkpoint.location;
   if (teacher.tokenizer !== undefined && proxy.tokenizer !== undefined) {
     const difference = describeFirstDifference(teacher.tokenizer, proxy.tokenizer, [name, location]);

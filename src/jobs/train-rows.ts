@@ -201,7 +201,8 @@ async function startingPoint(options: TrainRowsOptions, compiler: Compiler): Pro
   return { model, tokenizer, files: await tokenizerFilesOf(checkpoint) };
 }
 
-async function tokenizerFilesOf({
+/** Files that make a folder of weights speak, as the checkpoint has them. */
+export async function tokenizerFilesOf({
   tokenizerSource,
   tokenizerFiles,
 }: Checkpoint): Promise<Record<string, string | Uint8Array>> {
