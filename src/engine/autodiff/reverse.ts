@@ -7,7 +7,7 @@ import { type Cotangent, type NoRule, type RowsCotangent, type VjpRule, vjpRules
 
 /**
  * Adds to the graph the gradient of the scalar `loss` with respect to each of `wrt`; a value that the loss does not depend on
- * gets zeros. `recompute`, where given, stands in for a node's forward value during the walk (activation checkpointing).
+ * gets zeros. A value may be an input or the result of a node. `recompute`, where given, stands in for a node's forward value during the walk (activation checkpointing).
  * Errors: ShapeError for a loss that is no scalar, or where a gradient would have to pass an op that has none.
  */
 export function gradients(
@@ -20,9 +20,15 @@ export function gradients(
   const nodes = [...g.nodes];
   const reached = reachableFrom(nodes, wrt);
   const pending = new Map<Value, Cotangent[]>([[loss, [fill(g, [], 1)]]]);
+  /** Of those asked for that nodes compute: the walk goes on behind them. */
+  const passed = new Map<Value, Value>();
   for (const node of nodes.reverse()) {
     if (!node.outputs.some((value) => pending.has(value) && reached.has(value))) continue;
     const cotangents = node.outputs.map((value) => total(g, value, pending));
+    node.outputs.forEach((value, index) => {
+      const cotangent = cotangents[index];
+      if (cotangent !== undefined) passed.set(value, cotangent);
+    });
     const wanted = node.inputs.map((value) => reached.has(value));
     const first = cotangents.find((cotangent) => cotangent !== undefined);
     invariant(first !== undefined, `no cotangent reached ${node.kind}`);
@@ -33,7 +39,7 @@ export function gradients(
       pending.set(target, [...(pending.get(target) ?? []), cotangent]);
     });
   }
-  return wrt.map((value) => total(g, value, pending) ?? fill(g, value.shape, 0));
+  return wrt.map((value) => passed.get(value) ?? total(g, value, pending) ?? fill(g, value.shape, 0));
 }
 
 /** Values that depend on any of `sources`, themselves included. */
