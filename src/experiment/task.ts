@@ -4,6 +4,7 @@
  * same task each time.
  */
 import type { Compiler } from '../engine/compiler.js';
+import type { TransformerConfig } from '../model/config.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { ExampleOptions, TextRow } from '../tokenizer/example.js';
 import type { Tokenizer } from '../tokenizer/types.js';
@@ -59,6 +60,8 @@ export type ModelSource =
       readonly location: string;
       /** Tells weights apart wherever they lie: a hash of the files, or name and commit on the hub. */
       readonly identity: string;
+      /** Where it is known without opening the model: for `--plan`. */
+      readonly config?: TransformerConfig | undefined;
     }
   | {
       /** Made by a stage of the run (`buildModel`). */
@@ -70,6 +73,8 @@ export type ModelSource =
       /** Whether it is made with the holdout traces of `teacherSeed`. */
       readonly usesHoldout: boolean;
       readonly work: Work;
+      /** Of the model that will be made: for `--plan`. */
+      readonly config?: TransformerConfig | undefined;
     };
 
 /** What a stage computes, for `--plan`: tokens of prompts and responses by the model that computes them. */
@@ -183,4 +188,9 @@ export interface Task {
 }
 
 /** What `src/experiment/<kind>/task.ts` exports, as `openEmbeddedTask` and `openDatasetTask`. */
-export type OpenTask<Config> = (config: Config) => Promise<Task>;
+export type OpenTask<Config> = (config: Config, options?: OpenTaskOptions) => Promise<Task>;
+
+export interface OpenTaskOptions {
+  /** Only to tell the stages of a run and what they cost: data and models need not be there. */
+  readonly isPlan?: boolean | undefined;
+}

@@ -13,6 +13,8 @@ export const datasetSchema = z.strictObject({
   answerField: field.default('answer').meta({ description: 'Field of the answer' }),
   choicesField: field.optional().meta({ description: 'Field of the choices: a list of texts' }),
   idField: field.optional().meta({ description: 'Field of the id; without it the number of the row' }),
+  groupField: field.optional().meta({ description: 'Field of what the question is about, such as its subject' }),
+  solutionField: field.optional().meta({ description: 'Field of the worked solution' }),
   answerPattern: z
     .string()
     .optional()
@@ -25,7 +27,7 @@ export type DatasetConfig = Readonly<z.output<typeof datasetSchema>>;
 export const KNOWN_DATASETS = {
   gsm8k: { questionField: 'question', answerField: 'answer', answerPattern: '####\\s*(.+)' },
   math: { questionField: 'problem', answerField: 'answer' },
-  mmlu: { questionField: 'question', answerField: 'answer', choicesField: 'choices' },
+  mmlu: { questionField: 'question', answerField: 'answer', choicesField: 'choices', groupField: 'subject' },
   svamp: { questionField: ['Body', 'Question'], answerField: 'Answer', idField: 'ID' },
   mawps: { questionField: 'question', answerField: 'answer' },
   mawpsSubsets: { questionField: 'input', answerField: 'target' },

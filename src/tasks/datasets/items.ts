@@ -12,6 +12,10 @@ export interface TaskItem {
   readonly choices?: readonly string[];
   /** What is right: text, number as it stands in the file, or the letter of the choice. */
   readonly answer: string;
+  /** What it is about, where the data set says so. */
+  readonly group?: string;
+  /** How the answer is found, where the data set says so. */
+  readonly solution?: string;
 }
 
 /**
@@ -47,10 +51,15 @@ function toItem(
   const question = questionFields.map((name) => textOf(record, name)).join(' ');
   const id = config.idField === undefined ? String(record.fields.id ?? index) : textOf(record, config.idField);
   const written = textOf(record, config.answerField);
+  const group = config.groupField === undefined ? undefined : fieldOf(record, config.groupField);
+  const further = {
+    ...(typeof group === 'string' && { group }),
+    ...(config.solutionField !== undefined && { solution: textOf(record, config.solutionField) }),
+  };
   if (config.choicesField !== undefined) {
     const choices = choicesOf(record, config.choicesField);
     const isIndex = typeof fieldOf(record, config.answerField) === 'number';
-    return { id, question, choices, answer: letterOfAnswer(record, { choices, written, isIndex }) };
+    return { id, question, choices, answer: letterOfAnswer(record, { choices, written, isIndex }), ...further };
   }
   const answer = pattern === undefined ? written : [...written.matchAll(pattern)].at(-1)?.[1]?.trim();
   if (answer === undefined || answer === '') {
@@ -59,7 +68,7 @@ function toItem(
         'Change answerPattern, or remove the row.',
     );
   }
-  return { id, question, answer };
+  return { id, question, answer, ...further };
 }
 
 function fieldOf({ fields }: DataRecord, name: string): unknown {

@@ -22,7 +22,7 @@ export function splitByHash<Name extends string>(
   }
   const splits = Object.fromEntries(names.map((name) => [name, [] as TaskItem[]])) as Record<Name, TaskItem[]>;
   for (const item of items) {
-    let place = positionOf(item.question, salt);
+    let place = hashPosition(item.question, salt);
     const name = names.find((candidate) => {
       place -= fractions[candidate];
       return place < 0;
@@ -32,8 +32,10 @@ export function splitByHash<Name extends string>(
   return splits;
 }
 
-/** Uniform on [0, 1). White space and case do not count: they are how copies of a question differ. */
-function positionOf(question: string, salt: string): number {
-  const text = question.toLowerCase().replace(/\s+/g, ' ').trim();
-  return Number.parseInt(sha256(JSON.stringify([salt, text])).slice(0, 12), 16) / 2 ** 48;
+/** Where the hash of a question lies on [0, 1): copies of a question at the same place. */
+export function hashPosition(question: string, salt: string): number {
+  return Number.parseInt(sha256(JSON.stringify([salt, plainText(question)])).slice(0, 12), 16) / 2 ** 48;
 }
+
+/** A question without what copies of it differ by: white space and case. */
+export const plainText = (question: string): string => question.toLowerCase().replace(/\s+/g, ' ').trim();

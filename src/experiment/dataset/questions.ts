@@ -1,0 +1,139 @@
+/** From files to the questions of each purpose: no question in two of them, whatever the files repeat. */
+import { readFile } from 'node:fs/promises';
+import { ConfigError, DataError } from '../../support/errors.js';
+import { fileError } from '../../support/files.js';
+import { sha256 } from '../../support/hash.js';
+import { KNOWN_DATASETS } from '../../tasks/datasets/config.js';
+import { loadDataset, type TaskItem } from '../../tasks/datasets/items.js';
+import { buildPrompt, PROMPT_TEMPLATES, type PromptTemplate } from '../../tasks/datasets/prompts.js';
+import { hashPosition, plainText, splitByHash } from '../../tasks/datasets/splits.js';
+import type { TextRow } from '../../tokenizer/example.js';
+import type { Purpose } from '../task.js';
+import type { DatasetTaskConfig, SourceConfig } from './config.js';
+
+/** A purpose of questions, or `models`: what derived models are trained on. */
+export type SplitName = Purpose | 'models';
+
+/** Where a question stands that several files or splits claim: what is measured comes first. */
+const PRECEDENCE: readonly SplitName[] = ['sealed', 'test', 'validation', 'calibration', 'holdout', 'distil', 'models'];
+
+type Fields = Omit<SourceConfig, 'splits' | 'solution'>;
+
+function readItems({ known, ...named }: Fields, solutionField?: string): Promise<TaskItem[]> {
+  const given = Object.entries({ ...named, solutionField }).filter(([, value]) => value !== undefined);
+  return loadDataset({ ...(known && KNOWN_DATASETS[known]), ...(Object.fromEntries(given) as { path: string }) });
+}
+
+/**
+ * The questions of every split, in an order that the hash of their texts decides, ids with the number of their file before them.
+ * Errors: those of `loadDataset`; ConfigError for fractions that sum to more than 1; DataError for ids that stand twice.
+ */
+export async function loadSplits({ sources, salt }: DatasetTaskConfig): Promise<Record<SplitName, TaskItem[]>> {
+  const splits: Record<string, TaskItem[]> = Object.fromEntries(PRECEDENCE.map((name) => [name, []]));
+  for (const [index, { splits: shares, solution, ...fields }] of sources.entries()) {
+    const items = await readItems(fields, solution?.field);
+    checkIds(items, fields.path);
+    const solved = items.map((item) => ({
+      ...item,
+      id: `${index}/${item.id}`,
+      ...(solution && solutionOf(item, solution)),
+    }));
+    // In one order whatever the configuration's, so that shares mean the same questions.
+    const fractions = Object.fromEntries(PRECEDENCE.map((name) => [name, shares[name] ?? 0]));
+    for (const [name, part] of Object.entries(splitByHash(solved, fractions, { salt }))) splits[name].push(...part);
+  }
+  const taken = new Set<string>();
+  for (const name of PRECEDENCE) {
+    splits[name] = splits[name].filter(({ question }) => {
+      const text = plainText(question);
+      return !taken.has(text) && taken.add(text);
+    });
+    const placed = splits[name].map((item) => ({ item, place: hashPosition(item.question, `${salt} order`) }));
+    splits[name] = placed.sort((a, b) => a.place - b.place).map(({ item }) => item);
+  }
+  const { calibration, validation } = splits;
+  if (calibration.length === 0) splits.calibration = validation;
+  if (validation.length === 0) splits.validation = calibration;
+  return splits as Record<SplitName, TaskItem[]>;
+}
+
+function checkIds(items: readonly TaskItem[], path: string): void {
+  const ids = new Set<string>();
+  const twice = items.find(({ id }) => ids.has(id) || !ids.add(id));
+  if (twice === undefined) return;
+  throw new DataError(`${path}: two questions have the id '${twice.id}'. Name another idField, or none.`);
+}
+
+function solutionOf({ solution }: TaskItem, { replace }: NonNullable<SourceConfig['solution']>): { solution: string } {
+  const replaced = replace.reduce(
+    (text, { pattern, with: text2 }) => text.replace(new RegExp(pattern, 'g'), text2),
+    solution!,
+  );
+  return { solution: replaced };
+}
+
+/** The first `count` questions of a split. Errors: DataError where there are fewer, saying which files and shares give them. */
+export function firstOf(
+  splits: Record<SplitName, TaskItem[]>,
+  name: SplitName,
+  { count, sources }: { count: number; sources: DatasetTaskConfig['sources'] },
+): TaskItem[] {
+  const items = splits[name];
+  if (items.length >= count) return items.slice(0, count);
+  const shares = sources.flatMap(({ path, splits: each }) =>
+    each[name] === undefined ? [] : [`${each[name]} of ${path}`],
+  );
+  throw new DataError(
+    `${count} questions are wanted for '${name}', but there are ${items.length} (${shares.length === 0 ? 'no source has a share for it' : shares.join(', ')}). ` +
+      'Ask for fewer, or give it a larger share in task.sources.',
+  );
+}
+
+/** How questions become rows. Errors: those of `loadDataset`; ConfigError for examples that the files have not. */
+export async function createPrompter({ prompt }: DatasetTaskConfig): Promise<(item: TaskItem) => TextRow> {
+  const { system, shots } = prompt;
+  const template: PromptTemplate =
+    typeof prompt.template === 'string' ? PROMPT_TEMPLATES[prompt.template] : definedOf(prompt.template);
+  const { count = 0, isOfGroup = false, ...fields } = shots ?? {};
+  const examples = shots === undefined ? [] : await readItems(fields as Fields);
+  const examplesFor = (item: TaskItem): TaskItem[] => {
+    const fitting = isOfGroup ? examples.filter(({ group }) => group === item.group) : examples;
+    if (fitting.length >= count) return fitting.slice(0, count);
+    const ofGroup = isOfGroup ? ` of the group ${JSON.stringify(item.group ?? null)}` : '';
+    throw new ConfigError(
+      `task.prompt.shots: ${count} examples are wanted, ${shots?.path} has ${fitting.length}${ofGroup}. Ask for fewer.`,
+    );
+  };
+  return (item) => {
+    const text = buildPrompt(item, template, examplesFor(item));
+    if (system === undefined) return { prompt: text };
+    return {
+      messages: [
+        { role: 'system', content: system },
+        { role: 'user', content: text },
+      ],
+    };
+  };
+}
+
+function definedOf({
+  instruction,
+  question,
+  shot,
+}: {
+  instruction?: string | undefined;
+  question: string;
+  shot?: string | undefined;
+}) {
+  return { question, ...(instruction !== undefined && { instruction }), ...(shot !== undefined && { shot }) };
+}
+
+/** Hash of a file's content, or of its name alone where it need not be there. */
+export async function fileIdentity(path: string, isPlan: boolean): Promise<string> {
+  try {
+    return sha256(await readFile(path));
+  } catch (error) {
+    if (isPlan) return `not read: ${path}`;
+    throw fileError(error, 'read', path);
+  }
+}
