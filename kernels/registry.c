@@ -13,7 +13,12 @@
 
 static const Op *const families[] = {
     az_convert_ops,
+    az_optimizer_ops,
 #if defined(__x86_64__)
+    az_linear_ops,
+    az_norm_ops,
+    az_attention_ops,
+    az_head_ops,
     az_decode_pack_ops,
     az_decode_linear_ops,
     az_decode_attention_ops,
@@ -34,6 +39,7 @@ typedef struct {
   Registered *registered;
   int64_t i[AZ_MAX_ATTRIBUTES];
   float f[8];
+  int64_t wanted;
   Tensor *in;
   int capacity;
 } Kernel;
@@ -129,8 +135,9 @@ static void check(Ctx *c, OrtStatus *status) {
 void *az_out(Ctx *c, int index, int rank, const int64_t *dim) {
   OrtValue *value = NULL;
   void *data = NULL;
+  if (index < 63 && !(c->wanted >> index & 1)) return NULL;
   check(c, ORT_GET_OUTPUT(api)(c->kernel, (size_t)index, dim, (size_t)rank, &value));
-  if (value == NULL) az_fail(c, "an output that the op computes is not wanted by the graph");
+  if (value == NULL) return NULL;
   check(c, ORT_TENSOR_DATA(api)(value, &data));
   return data;
 }
@@ -175,7 +182,7 @@ static OrtStatus *compute(void *pointer, OrtKernelContext *context) {
   Kernel *kernel = pointer;
   Registered *self = kernel->registered;
   Jump jump;
-  Ctx c = {.i = kernel->i, .f = kernel->f, .kernel = context, .jump = &jump};
+  Ctx c = {.i = kernel->i, .f = kernel->f, .wanted = kernel->wanted, .kernel = context, .jump = &jump};
   if (setjmp(jump.env)) {
     char message[320];
     snprintf(message, sizeof message, "%s: %s", self->op->name, jump.message);
@@ -213,6 +220,8 @@ static OrtStatus *create(const OrtCustomOp *self, const OrtApi *its_api, const O
     if ((status = ORT_ATTRIBUTE_INT(its_api)(info, op->ints[a], &kernel->i[a]))) ORT_RELEASE_STATUS(its_api)(status);
   for (int a = 0; a < 8 && op->floats[a]; a++)
     if ((status = ORT_ATTRIBUTE_FLOAT(its_api)(info, op->floats[a], &kernel->f[a]))) ORT_RELEASE_STATUS(its_api)(status);
+  kernel->wanted = -1;
+  if ((status = ORT_ATTRIBUTE_INT(its_api)(info, "wanted", &kernel->wanted))) ORT_RELEASE_STATUS(its_api)(status);
   *result = kernel;
   return NULL;
 }

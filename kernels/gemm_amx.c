@@ -1,0 +1,95 @@
+/* Matrix products over many rows in parallel. */
+#include "gemm_amx.h"
+
+/* A task takes this many pieces of 32: the right panel of 512 columns stays in the second-level cache. */
+enum { ROW_PIECES = 8, COLUMN_PIECES = 16 };
+
+void amx_block(const Block *block, const Finish *f) {
+#define CASE(kind)                                                                                                     \
+  case kind: block_product_of(kind, block, f); break;
+  switch (f->kind) {
+    CASE(TO_HALF)
+    CASE(TO_FLOAT)
+    CASE(TO_SWIGLU)
+    CASE(TO_SWIGLU_GRAD)
+    CASE(TO_ADDED)
+    CASE(TO_ROWS)
+    CASE(TO_LOGSUM)
+    CASE(TO_PROBABILITY)
+  }
+}
+
+typedef struct {
+  const bf16 *a, *b;
+  long a_stride, rows, steps, n_pieces, column_groups;
+  Finish finish;
+} Product;
+
+static void product_task(void *arg, size_t index) {
+  const Product *job = arg;
+  const long group = (long)index % job->column_groups, first = (long)index / job->column_groups * ROW_PIECES * 32;
+  const long rows = MIN(job->rows - first, ROW_PIECES * 32), whole = rows / 32, rest = rows % 32;
+  Block block = {.a = job->a + first * job->a_stride,
+                 .a_tile = 16 * job->a_stride,
+                 .a_row = job->a_stride * 2,
+                 .a_step = 32,
+                 .b = job->b + group * COLUMN_PIECES * 2 * job->steps * TILE,
+                 .b_tile = job->steps * TILE,
+                 .m_pieces = whole,
+                 .n_pieces = MIN(COLUMN_PIECES, job->n_pieces - group * COLUMN_PIECES),
+                 .steps = job->steps,
+                 .row = first,
+                 .column = group * COLUMN_PIECES * 32,
+                 .last_rows = 32};
+  tiles_begin();
+  if (whole) amx_block(&block, &job->finish);
+  if (rest) {
+    /* Tiles read 16 whole rows: the last ones are moved where zeros follow them. */
+    const long width = job->steps * 32;
+    bf16 *padded = az_take((size_t)(32 * width) * sizeof *padded);
+    for (long r = 0; r < rest; r++)
+      memcpy(padded + r * width, job->a + (first + whole * 32 + r) * job->a_stride, (size_t)width * 2);
+    memset(padded + rest * width, 0, (size_t)((32 - rest) * width) * 2);
+    block.a = padded;
+    block.a_tile = 16 * width;
+    block.a_row = width * 2;
+    block.m_pieces = 1;
+    block.row = first + whole * 32;
+    block.last_rows = (int)rest;
+    amx_block(&block, &job->finish);
+    az_give(padded);
+  }
+  tiles_end();
+  _mm_sfence(); /* stores past the cache are weakly ordered */
+}
+
+void amx_product(Ctx *c, const bf16 *a, long a_stride, const bf16 *b, long rows, long n, long steps, Finish finish) {
+  const long n_pieces = (n + 31) / 32;
+  Product job = {a, b, a_stride, rows, steps, n_pieces, (n_pieces + COLUMN_PIECES - 1) / COLUMN_PIECES, finish};
+  az_par(c, (size_t)((rows + ROW_PIECES * 32 - 1) / (ROW_PIECES * 32) * job.column_groups), product_task, &job);
+}
+
+enum { STEPS_A_TASK = 4 };
+
+typedef struct {
+  const bf16 *x;
+  long stride, rows, width, steps;
+  bf16 *to;
+} PackRight;
+
+static void pack_right_task(void *arg, size_t index) {
+  const PackRight *job = arg;
+  const long first = (long)index * STEPS_A_TASK, apart = spread(job->steps);
+  for (long t = first; t < MIN(job->steps, first + STEPS_A_TASK); t++)
+    for (long j = 0; j < job->width / 32; j++) {
+      const bf16 *x = job->x + t * 32 * job->stride + j * 32;
+      for (int r = 0; r < 32; r++) PREFETCH(x + (32 + r) * job->stride);
+      tile_right(x, job->stride, (int)MIN(32, job->rows - t * 32), job->to + (2 * j * apart + t) * TILE,
+                 job->to + ((2 * j + 1) * apart + t) * TILE);
+    }
+}
+
+void amx_pack_right(Ctx *c, const bf16 *x, long stride, long rows, long width, bf16 *to) {
+  PackRight job = {x, stride, rows, ROUND_UP(width, 32), (rows + 31) / 32, to};
+  az_par(c, (size_t)((job.steps + STEPS_A_TASK - 1) / STEPS_A_TASK), pack_right_task, &job);
+}

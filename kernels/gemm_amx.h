@@ -1,0 +1,357 @@
+/*
+ * Blocked matrix product on tiles with the work on its result fused in. A block of the result is computed in pieces of 32 × 32;
+ * what is to be done with a finished piece (its `Finish`) runs a few rows at a time between the steps of the next piece, so that
+ * vector work and memory accesses overlap with the matrix unit.
+ *
+ * The order of additions along k depends on k alone: a row's result has the same bits whatever rows stand beside it.
+ */
+#ifndef AZ_GEMM_AMX_H
+#define AZ_GEMM_AMX_H
+#include "tile.h"
+
+typedef enum {
+  TO_HALF,        /* y bfloat16 = alpha·v (+ bias) (+ residual) */
+  TO_FLOAT,       /* y float32 = alpha·v (+ bias) (+ residual) */
+  TO_SWIGLU,      /* columns are gate (16) and up (16) by turns: y = both, y2 = silu(gate)·up */
+  TO_SWIGLU_GRAD, /* v = gradient of silu(gate)·up: y = gradients of gate and up by turns */
+  TO_ADDED,       /* y float32 += v */
+  TO_ROWS,        /* float32 rows at `row_tiles`, one pointer for 16 rows */
+  TO_LOGSUM,      /* running max and sum of exponentials of each row */
+  TO_PROBABILITY, /* y bfloat16 = weight·(softmax − one at the target), and its transpose in tiles */
+} FinishKind;
+
+/* Where 16 rows of a weight (or its gradient) lie; `rows` of them exist. */
+typedef struct {
+  float *data;
+  int rows;
+} RowTile;
+
+typedef struct {
+  FinishKind kind;
+  int past_cache; /* write without reading the line first: for results larger than the cache */
+  long stride;    /* of y (and of what is read along with it) */
+  long columns;   /* that exist: those beyond, up to the next piece, are padding and not written to float32 results */
+  float alpha;
+  void *y, *y2;
+  long stride2;
+  const float *bias, *residual;
+  const bf16 *gate_up;
+  const RowTile *row_tiles;
+  /* language-model head: lane-wise running max and sum [rows][16], base-2 log of the sum, weights, targets */
+  float *max, *sum;
+  const float *log_sum, *weight;
+  const int *target;
+  bf16 *transposed;
+  long transposed_stride, first_row, first_column;
+} Finish;
+
+/* A block of the result and its operands. */
+typedef struct {
+  const bf16 *a; /* left: tiles of 16 rows `a_tile` elements apart, rows `a_row` bytes apart, steps of k `a_step` apart */
+  long a_tile, a_row, a_step;
+  const bf16 *b; /* right: tiles of 16 columns `b_tile` elements apart, steps of k follow each other */
+  long b_tile;
+  long m_pieces, n_pieces, steps;
+  long row, column; /* of the result, where the block begins */
+  int last_rows;    /* rows of the last row of pieces that exist */
+  float *sums;      /* if the caller goes through k itself: where sums stay between its calls (pieces · 1024) */
+  int is_first, is_last;
+} Block;
+
+/* Longest run along k in one go: panels of that depth stay in the first-level cache. */
+enum { MAX_STEPS = 16, MAX_STEPS_ROWS = 64 };
+
+#define EACH_ROW for (int i = from; i < MIN(to, rows); i++)
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void put_bits(void *p, Bits v, int past_cache) {
+  if (past_cache) _mm512_stream_si512(p, v);
+  else _mm512_storeu_si512(p, v);
+}
+
+/* Two vectors of float32 at p; `columns` of the 32 exist. */
+INLINE void put_floats(float *p, Vec lo, Vec hi, long columns, int past_cache) {
+  if (columns >= 32) {
+    if (past_cache) {
+      _mm512_stream_ps(p, lo);
+      _mm512_stream_ps(p + 16, hi);
+    } else {
+      v_store(p, lo);
+      v_store(p + 16, hi);
+    }
+  } else {
+    v_store_first(p, v_first(columns), lo);
+    if (columns > 16) v_store_first(p + 16, v_first(columns - 16), hi);
+  }
+}
+
+INLINE Vec get_floats(const float *p, long columns) {
+  return columns >= 16 ? v_load(p) : v_load_first(p, v_first(columns));
+}
+
+/* Finishes rows from…to−1 of the piece at (m, n), which lies in buf. */
+INLINE void finish(const FinishKind kind, const Finish *f, float *buf, long m, long n, int rows, int from, int to) {
+  const long stride = f->stride, columns = f->columns - n;
+  switch (kind) {
+  case TO_HALF:
+  case TO_FLOAT: {
+    Vec alpha = v_all(f->alpha), bias0 = v_zero(), bias1 = v_zero();
+    if (f->bias) {
+      bias0 = get_floats(f->bias + n, columns);
+      bias1 = get_floats(f->bias + n + 16, columns - 16);
+    }
+    EACH_ROW {
+      Vec lo = v_fma(alpha, _mm512_load_ps(buf + 32 * i), bias0);
+      Vec hi = v_fma(alpha, _mm512_load_ps(buf + 32 * i + 16), bias1);
+      if (f->residual) {
+        const float *r = f->residual + (m + i) * f->columns + n;
+        lo = v_add(lo, get_floats(r, columns));
+        hi = v_add(hi, get_floats(r + 16, columns - 16));
+      }
+      if (kind == TO_HALF) put_bits((bf16 *)f->y + (m + i) * stride + n, v_narrow2(lo, hi), f->past_cache);
+      else put_floats((float *)f->y + (m + i) * stride + n, lo, hi, columns, f->past_cache);
+    }
+    break;
+  }
+  case TO_SWIGLU:
+    EACH_ROW {
+      Vec gate = _mm512_load_ps(buf + 32 * i), up = _mm512_load_ps(buf + 32 * i + 16);
+      put_bits((bf16 *)f->y + (m + i) * stride + n, v_narrow2(gate, up), f->past_cache);
+      v_store_half((bf16 *)f->y2 + (m + i) * f->stride2 + n / 2, v_mul(v_mul(gate, v_sigmoid_rough(gate)), up));
+    }
+    break;
+  case TO_SWIGLU_GRAD:
+    EACH_ROW for (int h = 0; h < 2; h++) {
+      long at = (m + i) * stride + 2 * (n + 16 * h);
+      const bf16 *q = f->gate_up + at;
+      Vec gate = v_load_half(q), up = v_load_half(q + 16), dy = _mm512_load_ps(buf + 32 * i + 16 * h);
+      Vec sigmoid = v_sigmoid_rough(gate), silu = v_mul(gate, sigmoid);
+      Vec slope = v_mul(sigmoid, v_sub(v_add(v_all(1.f), gate), silu));
+      put_bits((bf16 *)f->y + at, v_narrow2(v_mul(v_mul(dy, up), slope), v_mul(dy, silu)), f->past_cache);
+    }
+    break;
+  case TO_ADDED:
+    EACH_ROW {
+      float *p = (float *)f->y + (m + i) * stride + n;
+      Vec lo = v_add(get_floats(p, columns), _mm512_load_ps(buf + 32 * i));
+      Vec hi = v_add(get_floats(p + 16, columns - 16), _mm512_load_ps(buf + 32 * i + 16));
+      put_floats(p, lo, hi, columns, 0);
+    }
+    break;
+  case TO_ROWS:
+    EACH_ROW {
+      const RowTile *tile = f->row_tiles + (m + i) / 16;
+      if (i % 16 >= tile->rows) continue;
+      put_floats(tile->data + (i % 16) * stride + n, _mm512_load_ps(buf + 32 * i), _mm512_load_ps(buf + 32 * i + 16),
+                 columns, f->past_cache);
+    }
+    break;
+  case TO_LOGSUM: {
+    Vec to_base2 = v_all(LOG2_E), slack = v_all(24.f), lowest = v_all(LOWEST);
+    EACH_ROW {
+      float *max = f->max + (m + i) * 16, *sum = f->sum + (m + i) * 16;
+      Vec a = v_mul(to_base2, _mm512_load_ps(buf + 32 * i)), b = v_mul(to_base2, _mm512_load_ps(buf + 32 * i + 16));
+      if (columns < 32) {
+        a = _mm512_mask_mov_ps(lowest, v_first(columns), a);
+        b = _mm512_mask_mov_ps(lowest, v_first(columns - 16), b);
+      }
+      Vec most = _mm512_load_ps(max), s = _mm512_load_ps(sum), larger = v_max(a, b);
+      /* The max follows only when it is left far behind: sums of up to 2^24 times one are exact enough. */
+      if (_mm512_cmp_ps_mask(larger, v_add(most, slack), _CMP_GT_OQ)) {
+        Vec next = v_max(most, larger);
+        s = v_mul(s, v_exp2(v_sub(most, next)));
+        most = next;
+        _mm512_store_ps(max, most);
+      }
+      _mm512_store_ps(sum, v_add(s, v_add(v_exp2(v_sub(a, most)), v_exp2(v_sub(b, most)))));
+    }
+    break;
+  }
+  case TO_PROBABILITY: {
+    Bits lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    Vec to_base2 = v_all(LOG2_E);
+    for (int i = from; i < MIN(to, 32); i++) {
+      Vec log_sum = v_all(f->log_sum[m + i]), w = v_all(f->weight[m + i]);
+      Bits target = _mm512_set1_epi32(f->target[m + i] - (int)(f->first_column + n));
+      Vec a = v_mul(w, v_exp2(_mm512_fmsub_ps(to_base2, _mm512_load_ps(buf + 32 * i), log_sum)));
+      Vec b = v_mul(w, v_exp2(_mm512_fmsub_ps(to_base2, _mm512_load_ps(buf + 32 * i + 16), log_sum)));
+      if (columns < 32) {
+        a = _mm512_maskz_mov_ps(v_first(columns), a);
+        b = _mm512_maskz_mov_ps(v_first(columns - 16), b);
+      }
+      a = _mm512_mask_sub_ps(a, _mm512_cmpeq_epi32_mask(lanes, target), a, w);
+      b = _mm512_mask_sub_ps(b, _mm512_cmpeq_epi32_mask(lanes, _mm512_sub_epi32(target, _mm512_set1_epi32(16))), b, w);
+      _mm512_store_ps(buf + 32 * i, a);
+      _mm512_store_ps(buf + 32 * i + 16, b);
+      _mm512_store_si512((void *)((bf16 *)f->y + (m + i - f->first_row) * stride + n), v_narrow2(a, b));
+    }
+    if (to >= 32)
+      for (int h = 0; h < 2; h++) {
+        Bits r[16];
+        for (int i = 0; i < 16; i++)
+          r[i] = pair_up(_mm512_load_ps(buf + 64 * i + 16 * h), _mm512_load_ps(buf + 64 * i + 32 + 16 * h));
+        v_transpose(r);
+        tile_put(f->transposed + ((n / 16 + h) * f->transposed_stride + m / 32) * TILE, r);
+      }
+    break;
+  }
+  }
+}
+
+/* Asks for the lines that finishing rows from…to−1 of the piece at (m, n) will touch. */
+INLINE void expect(const FinishKind kind, const Finish *f, long m, long n, int rows, int from, int to) {
+  const long stride = f->stride;
+  switch (kind) {
+  case TO_HALF:
+  case TO_FLOAT:
+    EACH_ROW {
+      if (kind == TO_HALF && !f->past_cache) PREFETCH_WRITE((bf16 *)f->y + (m + i) * stride + n);
+      if (kind == TO_FLOAT && !f->past_cache) {
+        PREFETCH_WRITE((float *)f->y + (m + i) * stride + n);
+        PREFETCH_WRITE((float *)f->y + (m + i) * stride + n + 16);
+      }
+      if (f->residual) {
+        PREFETCH(f->residual + (m + i) * f->columns + n);
+        PREFETCH(f->residual + (m + i) * f->columns + n + 16);
+      }
+    }
+    break;
+  case TO_ADDED:
+    EACH_ROW {
+      PREFETCH_WRITE((float *)f->y + (m + i) * stride + n);
+      PREFETCH_WRITE((float *)f->y + (m + i) * stride + n + 16);
+    }
+    break;
+  case TO_SWIGLU:
+    EACH_ROW {
+      if (!f->past_cache) PREFETCH_WRITE((bf16 *)f->y + (m + i) * stride + n);
+      PREFETCH_WRITE((bf16 *)f->y2 + (m + i) * f->stride2 + n / 2);
+    }
+    break;
+  case TO_SWIGLU_GRAD:
+    EACH_ROW {
+      long at = (m + i) * stride + 2 * n;
+      PREFETCH(f->gate_up + at);
+      PREFETCH(f->gate_up + at + 32);
+      if (!f->past_cache) {
+        PREFETCH_WRITE((bf16 *)f->y + at);
+        PREFETCH_WRITE((bf16 *)f->y + at + 32);
+      }
+    }
+    break;
+  case TO_ROWS:
+    if (!f->past_cache) EACH_ROW {
+        const RowTile *tile = f->row_tiles + (m + i) / 16;
+        if (i % 16 >= tile->rows) continue;
+        PREFETCH_WRITE(tile->data + (i % 16) * stride + n);
+        PREFETCH_WRITE(tile->data + (i % 16) * stride + n + 16);
+      }
+    break;
+  default: break;
+  }
+}
+
+/*
+ * The block. Row-major left operands go through rows outside and columns inside, so that what is read and written along with the
+ * result streams at an even pace; packed ones (weight gradients, the head) through columns outside, their right panel staying in
+ * the first-level cache.
+ */
+INLINE void block_product_of(const FinishKind kind, const Block *k, const Finish *f) {
+  float buf[2][1024] ALIGNED;
+  int current = 0, is_pending = 0, pending_rows = 0;
+  long pending_m = 0, pending_n = 0;
+  const long mp = k->m_pieces, np = k->n_pieces, most = kind == TO_ROWS ? MAX_STEPS_ROWS : MAX_STEPS;
+  long chunks = k->sums || k->steps <= most + most / 2 ? 1 : (k->steps + most - 1) / most;
+  long chunk = (k->steps + chunks - 1) / chunks;
+  float *own = !k->sums && chunks > 1 ? az_take((size_t)(mp * np) * 4096) : NULL;
+  float *sums = k->sums ? k->sums : own;
+  const int rows_outside = kind == TO_HALF || kind == TO_FLOAT || kind == TO_SWIGLU || kind == TO_SWIGLU_GRAD;
+  for (long c = 0; c < chunks; c++) {
+    const long begin = c * chunk, steps = MIN(k->steps, begin + chunk) - begin;
+    const int is_first = k->sums ? k->is_first : c == 0, is_last = k->sums ? k->is_last : c == chunks - 1;
+    const long b_lines = 32 / mp, a_lines = (32 + np - 1) / np;
+    for (long q = 0; q < mp * np; q++) {
+      const long n = rows_outside ? q % np : q / mp, m = rows_outside ? q / np : q % mp;
+      const bf16 *a0 = k->a + 2 * m * k->a_tile + begin * k->a_step, *a1 = a0 + k->a_tile;
+      const bf16 *b0 = k->b + 2 * n * k->b_tile + begin * TILE, *b1 = b0 + k->b_tile;
+      float *sum = sums + (n * mp + m) * 1024;
+      if (is_first) piece_zero();
+      else {
+        _tile_loadd(0, sum, 64);
+        _tile_loadd(1, sum + 256, 64);
+        _tile_loadd(2, sum + 512, 64);
+        _tile_loadd(3, sum + 768, 64);
+      }
+      const int rows_a_step = (int)((32 + steps - 1) / steps), rows = m == mp - 1 ? k->last_rows : 32;
+      const int wants_a = (rows_outside || n == 0) && m + 1 < mp && k->a_row > 64;
+      const int wants_b = n + 1 < np && mp > 1 && (!rows_outside || m == 0);
+      const bf16 *next_a = a1 + k->a_tile, *next_b = b0 + 2 * k->b_tile;
+      int done = 0;
+      for (long t = 0; t < steps; t++) {
+        PIECE_STEP(a0 + t * k->a_step, a1 + t * k->a_step, k->a_row, b0 + t * TILE, b1 + t * TILE);
+        /* the next row block and the next panel, a few lines a step */
+        if (wants_a) {
+          if (rows_outside) {
+            long line = (n * steps + t) * a_lines;
+            for (long i = 0; i < a_lines; i++, line++)
+              if (line < 32 * steps)
+                PREFETCH_L2((const char *)(next_a + (line >> 5) * k->a_step) + (line & 31) * k->a_row);
+          } else
+            for (int i = 0; i < 32; i++) PREFETCH_L2((const char *)(next_a + t * k->a_step) + i * k->a_row);
+        }
+        if (wants_b) {
+          if (rows_outside)
+            for (int i = 0; i < TILE; i += 32) {
+              PREFETCH_L2(next_b + t * TILE + i);
+              PREFETCH_L2(next_b + k->b_tile + t * TILE + i);
+            }
+          else {
+            long line = (m * steps + t) * b_lines, second = line >= 16 * steps;
+            const bf16 *p = next_b + (second ? k->b_tile : 0) + (line - second * 16 * steps) * 32;
+            for (long i = 0; i < b_lines; i++) PREFETCH_L2(p + 32 * i);
+          }
+        } else if (mp == 1) /* few rows: the right operand is streamed from memory */
+          for (int i = 0; i < TILE; i += 32) {
+            PREFETCH(b0 + (t + 6) * TILE + i);
+            PREFETCH(b1 + (t + 6) * TILE + i);
+          }
+        if (is_last && done < 32) {
+          expect(kind, f, k->row + 32 * m, k->column + 32 * n, rows, done, done + rows_a_step);
+          if (is_pending) finish(kind, f, buf[current], pending_m, pending_n, pending_rows, done, done + rows_a_step);
+          done += rows_a_step;
+        }
+      }
+      if (is_last) {
+        current ^= 1;
+        piece_store(buf[current], 32);
+        is_pending = 1;
+        pending_m = k->row + 32 * m;
+        pending_n = k->column + 32 * n;
+        pending_rows = rows;
+      } else {
+        _tile_stored(0, sum, 64);
+        _tile_stored(1, sum + 256, 64);
+        _tile_stored(2, sum + 512, 64);
+        _tile_stored(3, sum + 768, 64);
+      }
+    }
+  }
+  if (is_pending) finish(kind, f, buf[current], pending_m, pending_n, pending_rows, 0, 32);
+  if (own) az_give(own);
+}
+
+/* Rows of packed tiles lie this far apart: a power of two would put them all in a few sets of the cache. */
+static inline long spread(long tiles) { return tiles + 17; }
+
+/* Results of more bytes are written past the cache. */
+enum { PAST_CACHE = 3000000, PAST_CACHE_GRADIENT = 1000000 };
+
+/* One block with any finish. (gemm_amx.c) */
+void amx_block(const Block *block, const Finish *finish);
+
+/* y = A·B over all rows, in parallel: A [rows, stride] from row-major bfloat16, B packed with `steps` tiles along k. */
+void amx_product(Ctx *c, const bf16 *a, long a_stride, const bf16 *b, long rows, long n, long steps, Finish finish);
+
+/* Tiles of the row-major x [rows, width] as a right operand: tile (column tile j, step t) at (j·spread(steps) + t). */
+void amx_pack_right(Ctx *c, const bf16 *x, long stride, long rows, long width, bf16 *to);
+#endif

@@ -1,0 +1,265 @@
+/*
+ * Linear layers in bfloat16. A weight [O, I] float32 is packed once a step into two operands: `forward` for y = x·Wᵀ and
+ * `backward` for dx = dy·W. Several weights with the same input are packed as one: stacked (rows of each padded to 32, so that
+ * each one's columns of the result are a matrix of their own), or two interleaved by 16 rows (gate and up of a gated MLP).
+ */
+#include "gemm_amx.h"
+
+enum { STACKED, INTERLEAVED, MAX_WEIGHTS = 16 };
+
+/* Rows of the packed whole, and where each 16 of them lie; returns their number. */
+static long padded_rows(const int64_t *rows, int n, int mode) {
+  long total = 0;
+  for (int w = 0; w < n; w++) total += ROUND_UP(rows[w], 32);
+  return total;
+}
+
+static void row_tiles(RowTile *tiles, float *const *data, const int64_t *rows, int n, long width, int mode) {
+  long at = 0;
+  if (mode == INTERLEAVED) {
+    for (long t = 0; t < ROUND_UP(rows[0], 32) / 16; t++)
+      for (int w = 0; w < n; w++) {
+        long left = rows[w] - 16 * t;
+        tiles[at++] = (RowTile){data[w] + 16 * t * width, (int)MAX(0, MIN(16, left))};
+      }
+  } else
+    for (int w = 0; w < n; w++)
+      for (long t = 0; t < ROUND_UP(rows[w], 32) / 16; t++) {
+        long left = rows[w] - 16 * t;
+        tiles[at++] = (RowTile){data[w] + 16 * t * width, (int)MAX(0, MIN(16, left))};
+      }
+}
+
+/* --- packing */
+
+typedef struct {
+  const RowTile *tiles;
+  long rows, width; /* rows padded, width as it is */
+  bf16 *forward, *backward;
+  int past_cache;
+} Pack;
+
+/* 16 rows × 32 columns of a weight as bfloat16; what does not exist is zeros. */
+static inline void load_weight(const RowTile *tile, long width, long k, bf16 *to) {
+  const long left = width - k;
+  const __mmask16 lo = v_first(left), hi = v_first(left - 16);
+  for (int r = 0; r < 16; r++) {
+    const float *p = tile->data + r * width + k;
+    Bits row = r >= tile->rows ? _mm512_setzero_si512()
+               : left >= 32    ? v_narrow2(v_load(p), v_load(p + 16))
+                               : v_narrow2(v_load_first(p, lo), v_load_first(p + 16, hi));
+    _mm512_store_si512((void *)(to + 32 * r), row);
+  }
+}
+
+static void pack_task(void *arg, size_t index) {
+  const Pack *job = arg;
+  const long steps = (job->width + 31) / 32, row_steps = job->rows / 32, i = (long)index;
+  bf16 block[1024] ALIGNED;
+  for (long k = 0; k < steps; k++) {
+    load_weight(job->tiles + 2 * i, job->width, 32 * k, block);
+    load_weight(job->tiles + 2 * i + 1, job->width, 32 * k, block + 512);
+    if (job->forward)
+      for (int h = 0; h < 2; h++) {
+        Bits r[16];
+        for (int u = 0; u < 16; u++) r[u] = _mm512_load_si512(block + 512 * h + 32 * u);
+        v_transpose(r);
+        bf16 *to = job->forward + ((2 * i + h) * steps + k) * TILE;
+        if (job->past_cache) tile_put_past_cache(to, r);
+        else tile_put(to, r);
+      }
+    if (job->backward) {
+      Bits left[16], right[16];
+      interleave_rows(block, 32, 32, left, right);
+      bf16 *to0 = job->backward + (2 * k * row_steps + i) * TILE, *to1 = to0 + row_steps * TILE;
+      if (job->past_cache) {
+        tile_put_past_cache(to0, left);
+        tile_put_past_cache(to1, right);
+      } else {
+        tile_put(to0, left);
+        tile_put(to1, right);
+      }
+    }
+  }
+  _mm_sfence();
+}
+
+/* mode; weights [O_i, I] → forward [ΣO_i/16, I/32, 512], backward [I/16, ΣO_i/32, 512], extents padded */
+static void run_pack(Ctx *c) {
+  const int n = c->num_inputs, mode = (int)c->i[0];
+  int64_t rows[MAX_WEIGHTS];
+  float *data[MAX_WEIGHTS];
+  if (n > MAX_WEIGHTS) az_fail(c, "too many weights");
+  for (int w = 0; w < n; w++) {
+    rows[w] = c->in[w].dim[0];
+    data[w] = c->in[w].data;
+  }
+  const long width = c->in[0].dim[1], total = padded_rows(rows, n, mode), steps = (width + 31) / 32;
+  Pack job = {.rows = total, .width = width, .past_cache = total * width * 2 > PAST_CACHE};
+  job.forward = OUT(c, 0, total / 16, steps, TILE);
+  job.backward = OUT(c, 1, 2 * steps, total / 32, TILE);
+  RowTile *tiles = az_take((size_t)(total / 16) * sizeof *tiles);
+  row_tiles(tiles, data, rows, n, width, mode);
+  job.tiles = tiles;
+  az_par(c, (size_t)(total / 32), pack_task, &job);
+  az_give(tiles);
+}
+
+/* --- products */
+
+/*
+ * Attributes of every product: rows; offset and stride of x; columns of the result that exist. x bfloat16 [rows, stride], packed
+ * weight [n, k, 512].
+ */
+enum { ROWS, OFFSET, STRIDE, COLUMNS };
+
+typedef struct {
+  const bf16 *x, *w;
+  long rows, stride, n, steps;
+} Operands;
+
+static Operands operands(Ctx *c) {
+  return (Operands){(const bf16 *)c->in[0].data + c->i[OFFSET], c->in[1].data, c->i[ROWS],          c->i[STRIDE],
+                    c->in[1].dim[0] * 16,                       c->in[1].dim[1]};
+}
+
+static void product(Ctx *c, Operands o, Finish f) {
+  amx_product(c, o.x, o.stride, o.w, o.rows, o.n, o.steps, f);
+}
+
+static const float *optional(Ctx *c, int index) { return index < c->num_inputs ? c->in[index].data : NULL; }
+
+/* x, w, residual? [rows, columns], bias? [columns]; alpha → bfloat16 [rows, n] */
+static void run_linear_half(Ctx *c) {
+  Operands o = operands(c);
+  Finish f = {TO_HALF, .stride = o.n, .columns = c->i[COLUMNS], .alpha = c->f[0], .past_cache = o.rows * o.n * 2 > PAST_CACHE};
+  f.residual = optional(c, 2);
+  f.bias = optional(c, 3);
+  f.y = OUT(c, 0, o.rows, o.n);
+  product(c, o, f);
+}
+
+/* the same → float32 [rows, columns] */
+static void run_linear_float(Ctx *c) {
+  Operands o = operands(c);
+  Finish f = {TO_FLOAT, .stride = c->i[COLUMNS], .columns = c->i[COLUMNS], .alpha = c->f[0]};
+  f.residual = optional(c, 2);
+  f.bias = optional(c, 3);
+  f.past_cache = o.rows * f.columns * 4 > PAST_CACHE && f.columns % 16 == 0;
+  f.y = OUT(c, 0, o.rows, f.columns);
+  if ((uintptr_t)f.y % 64) f.past_cache = 0;
+  product(c, o, f);
+}
+
+/* x, interleaved w → gate and up [rows, n], silu(gate)·up [rows, n/2] */
+static void run_linear_swiglu(Ctx *c) {
+  Operands o = operands(c);
+  Finish f = {TO_SWIGLU, .stride = o.n, .columns = o.n, .stride2 = o.n / 2, .past_cache = o.rows * o.n * 2 > PAST_CACHE};
+  f.y = OUT(c, 0, o.rows, o.n);
+  f.y2 = OUT(c, 1, o.rows, o.n / 2);
+  if (!f.y || !f.y2) az_fail(c, "both outputs are needed");
+  product(c, o, f);
+}
+
+/* dz, backward operand of the down projection, gate and up → their gradients, interleaved [rows, 2n] */
+static void run_linear_swiglu_gradient(Ctx *c) {
+  Operands o = operands(c);
+  Finish f = {TO_SWIGLU_GRAD, .stride = 2 * o.n, .columns = o.n, .gate_up = c->in[2].data,
+              .past_cache = o.rows * o.n * 4 > PAST_CACHE};
+  f.y = OUT(c, 0, o.rows, 2 * o.n);
+  product(c, o, f);
+}
+
+/* --- weight gradients: dW = dyᵀ·x, as rows of each weight */
+
+/* Up to this width all columns are done at once with sums kept between chunks of tokens; wider ones by blocks of rows. */
+enum { NARROW = 320, CHUNK_STEPS = 32, MOST_BLOCK_KIB = 1100 };
+
+typedef struct {
+  const bf16 *dy, *x_packed;
+  long dy_stride, tokens, rows, width, steps, block_pieces, chunk;
+  Finish finish;
+} Gradient;
+
+static void gradient_task(void *arg, size_t index) {
+  const Gradient *job = arg;
+  const long first = (long)index * job->block_pieces * 32, m = MIN(job->block_pieces, job->rows / 32 - first / 32);
+  const long n = (job->width + 31) / 32, chunks = (job->steps + job->chunk - 1) / job->chunk;
+  const long apart = chunks > 1 ? job->chunk + 1 : spread(job->steps), x_apart = spread(job->steps);
+  bf16 *a = az_take((size_t)(m * 2 * apart) * TILE * sizeof *a);
+  float *sums = chunks > 1 ? az_take((size_t)(m * n) * 4096) : NULL;
+  tiles_begin();
+  for (long c = 0; c < chunks; c++) {
+    const long begin = c * job->chunk, end = MIN(job->steps, begin + job->chunk);
+    for (long t = begin; t < end; t++)
+      for (long q = 0; q < m; q++) {
+        const bf16 *dy = job->dy + t * 32 * job->dy_stride + first + q * 32;
+        for (int r = 0; r < 32; r++) PREFETCH(dy + (32 + r) * job->dy_stride);
+        tile_left_transposed(dy, job->dy_stride, (int)MIN(32, job->tokens - t * 32), a + (2 * q * apart + t - begin) * TILE,
+                             a + ((2 * q + 1) * apart + t - begin) * TILE);
+      }
+    Block block = {.a = a, .a_tile = apart * TILE, .a_row = 64, .a_step = TILE, .b = job->x_packed + begin * TILE,
+                   .b_tile = x_apart * TILE, .m_pieces = m, .n_pieces = n, .steps = end - begin, .row = first,
+                   .last_rows = 32, .sums = sums, .is_first = c == 0, .is_last = c == chunks - 1};
+    if (sums) amx_block(&block, &job->finish);
+    else
+      for (long j = 0; j < n; j += 8) {
+        block.b = job->x_packed + j * 2 * x_apart * TILE;
+        block.n_pieces = MIN(8, n - j);
+        block.column = j * 32;
+        amx_block(&block, &job->finish);
+      }
+  }
+  tiles_end();
+  _mm_sfence();
+  az_give(a);
+  if (sums) az_give(sums);
+}
+
+/*
+ * tokens, mode, offset and stride of dy, offset and stride and width of x, rows of each weight;
+ * dy [tokens, …], x [tokens, …] → dW_i [O_i, I] float32
+ */
+enum { G_TOKENS, G_MODE, G_DY_OFFSET, G_DY_STRIDE, G_X_OFFSET, G_X_STRIDE, G_WIDTH, G_ROWS };
+
+static void run_weight_gradient(Ctx *c) {
+  const int n = c->num_outputs, mode = (int)c->i[G_MODE];
+  const long tokens = c->i[G_TOKENS], width = c->i[G_WIDTH];
+  const bf16 *x = (const bf16 *)c->in[1].data + c->i[G_X_OFFSET];
+  float *data[MAX_WEIGHTS];
+  int is_aligned = width % 16 == 0;
+  if (n > MAX_WEIGHTS) az_fail(c, "too many weights");
+  for (int w = 0; w < n; w++) {
+    data[w] = OUT(c, w, c->i[G_ROWS + w], width);
+    is_aligned &= (uintptr_t)data[w] % 64 == 0;
+  }
+  const long total = padded_rows(c->i + G_ROWS, n, mode);
+  Gradient job = {.dy = (const bf16 *)c->in[0].data + c->i[G_DY_OFFSET], .dy_stride = c->i[G_DY_STRIDE], .tokens = tokens,
+                  .rows = total, .width = width, .steps = (tokens + 31) / 32};
+  job.finish = (Finish){TO_ROWS, .stride = width, .columns = width,
+                        .past_cache = is_aligned && total * width * 4 > PAST_CACHE_GRADIENT};
+  job.chunk = width <= NARROW ? CHUNK_STEPS : job.steps;
+  job.block_pieces = width <= NARROW ? 8 : MAX(1, MIN(8, MOST_BLOCK_KIB / (2 * job.steps)));
+  RowTile *tiles = az_take((size_t)(total / 16) * sizeof *tiles);
+  bf16 *packed = az_take((size_t)(ROUND_UP(width, 32) / 16 * spread(job.steps)) * TILE * sizeof *packed);
+  row_tiles(tiles, data, c->i + G_ROWS, n, width, mode);
+  job.finish.row_tiles = tiles;
+  job.x_packed = packed;
+  amx_pack_right(c, x, c->i[G_X_STRIDE], tokens, width, packed);
+  az_par(c, (size_t)((total / 32 + job.block_pieces - 1) / job.block_pieces), gradient_task, &job);
+  az_give(packed);
+  az_give(tiles);
+}
+
+#define PRODUCT_INTS {"rows", "offset", "stride", "columns"}
+const Op az_linear_ops[] = {
+    {"Pack", run_pack, "f*", "b?b?", {"mode"}, .level = LEVEL_AMX},
+    {"LinearHalf", run_linear_half, "bbf?f?", "b", PRODUCT_INTS, {"alpha"}, .level = LEVEL_AMX},
+    {"LinearFloat", run_linear_float, "bbf?f?", "f", PRODUCT_INTS, {"alpha"}, .level = LEVEL_AMX},
+    {"LinearSwiglu", run_linear_swiglu, "bb", "bb", PRODUCT_INTS, .level = LEVEL_AMX},
+    {"LinearSwigluGradient", run_linear_swiglu_gradient, "bbb", "b", PRODUCT_INTS, .level = LEVEL_AMX},
+    {"WeightGradient", run_weight_gradient, "bb", "f*",
+     {"tokens", "mode", "dyOffset", "dyStride", "xOffset", "xStride", "width", "rows0", "rows1", "rows2", "rows3", "rows4",
+      "rows5", "rows6", "rows7", "rows8", "rows9"}, .level = LEVEL_AMX},
+    {0},
+};
