@@ -228,30 +228,31 @@ static void attend_task(void *arg, size_t index) {
 }
 
 /*
- * Attributes: threads, first (first chunks). Inputs: q [B, T, H, D], k [B, T, K, D], v, positions [B, T], cos and sin [P, D/2] or
- * neither, lengths [B], keys [B, K, S, W] and values as above. Outputs: o [B, T, H, D], keys, values (the same memory).
+ * Attributes: threads, first (first chunks), time, heads, size, scale. Inputs: q [B, T, H, D], k [B, T, K, D], v, positions [B, T], cos and sin [P, D/2] or
+ * none of the three, lengths [B], keys [B, K, S, W] and values as above. Outputs: o [B, T, H, D], keys, values (the same memory).
  */
 static void run(Ctx *c) {
   enum { Q, K, V, POSITIONS, COS, SIN, LENGTHS, KEYS, VALUES };
-  const Tensor *q = c->in, *cache = c->in + KEYS;
+  const Tensor *cache = c->in + KEYS;
   Job job = {
-      .q = q->data,
+      .q = c->in[Q].data,
       .k = c->in[K].data,
       .v = c->in[V].data,
       .positions = c->in[POSITIONS].data,
       .cos = c->in[COS].data,
       .sin = c->in[SIN].data,
       .lengths = c->in[LENGTHS].data,
-      .batch = q->dim[0],
-      .time = q->dim[1],
-      .heads = q->dim[2],
-      .size = q->dim[3],
+      .batch = cache->dim[0],
+      .time = c->i[2],
+      .heads = c->i[3],
+      .size = c->i[4],
       .groups = cache->dim[1],
       .slots = cache->dim[2],
       .width = cache->dim[3],
       .scale = c->f[0],
       .is_first = (int)c->i[1],
   };
+  if (az_size(c->in) != job.batch * job.time * job.heads * job.size) az_fail(c, "q has another size");
   if (job.width > MAX_WIDTH || job.width != ROUND_UP(job.size, 32) || job.slots % 32 != 0 || job.heads / job.groups > 16)
     az_fail(c, "heads of at most 512 numbers, at most 16 a group, and a cache of whole blocks of 32 are expected");
   job.o = OUT(c, 0, job.batch, job.time, job.heads, job.size);
@@ -260,13 +261,14 @@ static void run(Ctx *c) {
   if (job.keys != cache->data || job.values != cache[1].data) az_fail(c, "the cache is not bound in place");
   job.queries = job.time == 1 ? 1 : 16 / (job.heads / job.groups);
   job.query_blocks = (job.time + job.queries - 1) / job.queries;
-  if (job.time > 1) az_par(c, (size_t)(job.batch * job.groups), extend_task, &job);
+  if (job.time > 1 || job.o == NULL) az_par(c, (size_t)(job.batch * job.groups), extend_task, &job);
+  if (job.o == NULL) return; /* the last layer of a prompt */
   int64_t units = job.batch * job.groups * job.query_blocks, threads = MAX(1, c->i[0]);
   job.units_per_task = threads == 1 ? units : MAX(1, units / (8 * threads));
   az_par(c, (size_t)((units + job.units_per_task - 1) / job.units_per_task), attend_task, &job);
 }
 
 const Op az_decode_attention_ops[] = {
-    {"DecodeAttention", run, "ffflf?f?ibb", "fbb", {"threads", "first"}, {"scale"}, .level = LEVEL_AMX},
+    {"DecodeAttention", run, "fffl?f?f?ibb", "f?bb", {"threads", "first", "time", "heads", "size"}, {"scale"}, .level = LEVEL_AMX},
     {0},
 };

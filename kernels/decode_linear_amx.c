@@ -176,22 +176,22 @@ static void task(void *arg, size_t index) {
 }
 
 /*
- * Attributes: threads, gated, n0 … n3 (output features of each part). Inputs: x [M, K], gain [K]?, residual?, a bias for each of
- * four parts?, packed weights. Outputs: y of each part [M, N], or one if gated.
+ * Attributes: threads, gated, rows, features, n0 … n3 (output features of each part), epsilon. Inputs: x [rows, features], gain
+ * [features]?, residual?, a bias for each of four parts?, packed weights. Outputs: y of each part [rows, n], or one if gated.
  */
 static void run(Ctx *c) {
   enum { GAIN = 1, RESIDUAL, BIAS, WEIGHTS = BIAS + MAX_PARTS };
-  const Tensor *x = c->in;
-  Job job = {.x = x->data, .gain = c->in[GAIN].data, .residual = c->in[RESIDUAL].data, .epsilon = c->f[0]};
+  Job job = {.x = c->in[0].data, .gain = c->in[GAIN].data, .residual = c->in[RESIDUAL].data, .epsilon = c->f[0]};
   job.is_gated = (int)c->i[1];
-  job.k = x->dim[x->rank - 1];
-  job.m = az_size(x) / job.k;
+  job.m = c->i[2];
+  job.k = c->i[3];
+  if (az_size(c->in) != job.m * job.k) az_fail(c, "x has another size");
   job.num_parts = c->num_inputs - WEIGHTS;
   if (job.num_parts < 1 || job.num_parts > MAX_PARTS) az_fail(c, "one to four weights are expected");
   for (int p = 0; p < job.num_parts; p++) {
     Part *part = job.part + p;
     const Tensor *weight = c->in + WEIGHTS + p;
-    *part = (Part){.weight = weight->data, .bias = c->in[BIAS + p].data, .n = c->i[2 + p]};
+    *part = (Part){.weight = weight->data, .bias = c->in[BIAS + p].data, .n = c->i[4 + p]};
     if (az_size(weight) != ROUND_UP(part->n, PANEL) * ROUND_UP(job.k, 32)) az_fail(c, "a packed weight has another size");
     if (!job.is_gated || p == 0) {
       part->y = OUT(c, p, job.m, part->n);
@@ -204,7 +204,7 @@ static void run(Ctx *c) {
 }
 
 const Op az_decode_linear_ops[] = {
-    {"DecodeLinear", run, "ff?f?f?f?f?f?b*", "f*", {"threads", "gated", "n0", "n1", "n2", "n3"}, {"epsilon"},
+    {"DecodeLinear", run, "ff?f?f?f?f?f?b*", "f*", {"threads", "gated", "rows", "features", "n0", "n1", "n2", "n3"}, {"epsilon"},
      .level = LEVEL_AMX},
     {0},
 };

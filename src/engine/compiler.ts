@@ -3,6 +3,7 @@ import { createGraphBuilder, type GraphBuilder } from './graph/builder.js';
 import { hashGraph } from './graph/hash.js';
 import { compileGraph } from './onnx/compile.js';
 import type { Precision } from './onnx/emitter.js';
+import { createPackedWeights, type PackedHold } from './packed-weights.js';
 import { SessionCache } from './runtime/session-cache.js';
 import type { Binding, CompiledModel, Runtime, SessionOptions, TensorMap } from './runtime/types.js';
 
@@ -20,6 +21,11 @@ export interface Compiler {
 
 export interface BindOptions extends Pick<SessionOptions, 'plannedMemory'> {
   readonly precision?: Precision | undefined;
+  /**
+   * The graph runs many times between two changes of its parameters (inference). In bfloat16 weights are then packed once, for all
+   * such graphs together, and again when they have changed. Default: false.
+   */
+  readonly constantWeights?: boolean | undefined;
 }
 
 export interface CompilerOptions {
@@ -29,7 +35,7 @@ export interface CompilerOptions {
 
 /** What a graph asked for in `precision` is computed in on this runtime: bfloat16 needs kernels for matrix units. */
 export function effectivePrecision(runtime: Pick<Runtime, 'kernels'>, precision: Precision): Precision {
-  return precision === 'bfloat16' && runtime.kernels.ops.has('LinearHalf') ? 'bfloat16' : 'float32';
+  return precision === 'bfloat16' && runtime.kernels.ops.has('DecodeLinear') ? 'bfloat16' : 'float32';
 }
 
 /** Sessions kept: a few roles, each in a handful of shape buckets. */
@@ -38,7 +44,8 @@ const SESSION_CAPACITY = 48;
 export function createCompiler(runtime: Runtime, compilerOptions: CompilerOptions = {}): Compiler {
   const defaultPrecision = effectivePrecision(runtime, compilerOptions.precision ?? 'float32');
   const sessions = new SessionCache(runtime, SESSION_CAPACITY);
-  const known = new Map<string, { hash: string; compile: () => CompiledModel; names: TensorNames }>();
+  const packedWeights = createPackedWeights(runtime, sessions);
+  const known = new Map<string, Entry>();
 
   const describe = (build: (g: GraphBuilder) => void) => {
     const g = createGraphBuilder();
@@ -57,32 +64,72 @@ export function createCompiler(runtime: Runtime, compilerOptions: CompilerOption
   return {
     runtime,
     precision: defaultPrecision,
-    bind(key, build, tensors, { precision: asked, plannedMemory } = {}) {
+    bind(key, build, tensors, { precision: asked, plannedMemory, constantWeights: areConstant = false } = {}) {
       const precision = asked === undefined ? defaultPrecision : effectivePrecision(runtime, asked);
-      const lowering = { numThreads: runtime.numThreads, precision, kernels: runtime.kernels.ops };
-      const fullKey = `${precision}/${key}`;
+      const constantWeights = areConstant && precision === 'bfloat16';
+      const lowering = { numThreads: runtime.numThreads, precision, kernels: runtime.kernels.ops, constantWeights };
+      const variant = `${precision}${constantWeights ? '/constant' : ''}`;
+      const fullKey = `${variant}/${key}`;
       let entry = known.get(fullKey);
       if (entry === undefined) {
         const { hash, names, graph } = describe(build);
         let compiled: CompiledModel | undefined = compileGraph(graph, lowering);
+        const { packed = {} } = compiled;
         const compile = () => {
           const model = compiled ?? compileGraph(describe(build).graph, lowering);
           compiled = undefined;
           return model;
         };
-        entry = { hash, names, compile };
+        entry = { hash, names, compile, packed };
         known.set(fullKey, entry);
       }
-      const session = sessions.get(`${entry.hash}/${precision}${plannedMemory ? '/planned' : ''}`, entry.compile, {
+      const session = sessions.get(`${entry.hash}/${variant}${plannedMemory ? '/planned' : ''}`, entry.compile, {
         plannedMemory,
       });
-      return session.bind(
-        Object.fromEntries(entry.names.inputs.map((name) => [name, tensors[name]])),
-        Object.fromEntries(entry.names.outputs.map(({ name, source }) => [name, tensors[source]])),
-      );
+      const inputs = Object.fromEntries(entry.names.inputs.map((name) => [name, tensors[name]]));
+      const outputs = Object.fromEntries(entry.names.outputs.map(({ name, source }) => [name, tensors[source]]));
+      const packedNames = Object.keys(entry.packed);
+      if (packedNames.length === 0) return session.bind(inputs, outputs);
+      const hold = packedWeights.hold(packedNames.map((name) => tensors[entry.packed[name]]));
+      packedNames.forEach((name, index) => {
+        inputs[name] = hold.tensors[index];
+      });
+      return withPacked(session.bind(inputs, outputs), hold);
     },
     dispose: () => sessions.dispose(),
   };
+}
+
+/** Packs what has changed before each run. */
+function withPacked(binding: Binding, hold: PackedHold): Binding {
+  let isDisposed = false;
+  return {
+    async run() {
+      // Runs are in call order, so none of them needs to be waited for before the next is asked for.
+      const packing = hold.stale().map((each) => each.run());
+      const run = binding.run();
+      if (packing.length > 0) await Promise.all(packing);
+      await run;
+    },
+    runSync() {
+      for (const each of hold.stale()) each.runSync();
+      binding.runSync();
+    },
+    dispose() {
+      if (isDisposed) return;
+      isDisposed = true;
+      binding.dispose();
+      hold.release();
+    },
+  };
+}
+
+interface Entry {
+  readonly hash: string;
+  readonly names: TensorNames;
+  readonly compile: () => CompiledModel;
+  /** Inputs that are packed forms, with the inputs they are made of. */
+  readonly packed: Readonly<Record<string, string>>;
 }
 
 interface TensorNames {

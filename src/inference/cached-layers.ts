@@ -1,10 +1,12 @@
 /** The decoder against a key/value cache that it extends in place. */
+
 import type { GraphBuilder } from '../engine/graph/builder.js';
 import type { Value } from '../engine/graph/types.js';
+import type { Precision } from '../engine/onnx/emitter.js';
 import type { TransformerConfig } from '../model/config.js';
 import { attentionScale, declareDecoderInput, declareWeights, decoderHidden, type Weights } from '../model/decoder.js';
 import type { LoraConfig } from '../model/lora.js';
-import { cacheNames } from './kv-cache.js';
+import { cacheLayout, cacheNames } from './kv-cache.js';
 
 export interface CachedShape {
   readonly batch: number;
@@ -14,6 +16,8 @@ export interface CachedShape {
   readonly capacity: number;
   /** Several new tokens that start at position 0. */
   readonly firstChunk: boolean;
+  /** Of the cache; default float32. */
+  readonly precision?: Precision | undefined;
 }
 
 /** A layer's keys and values as they come in and as they leave. */
@@ -31,21 +35,21 @@ export interface LayerCache {
 export function cachedLayers(
   g: GraphBuilder,
   config: TransformerConfig,
-  { batch, time, capacity, firstChunk }: CachedShape,
+  { batch, time, capacity, firstChunk, precision = 'float32' }: CachedShape,
   lora: LoraConfig | undefined,
 ): { weights: Weights; hidden: Value; caches: readonly LayerCache[] } {
-  const { numLayers, numKvHeads, headSize } = config;
+  const { numLayers, numKvHeads, dtype, width } = cacheLayout(config, precision);
   const weights = declareWeights(g, config, lora);
   const input = declareDecoderInput(g, config, { batch, time, numPositions: capacity });
   const lengths = g.input('lengths', 'int32', [batch]);
   const total = g.input('total', 'int32', [1]);
-  const cacheShape = [batch, numKvHeads, capacity, headSize];
+  const cacheShape = [batch, numKvHeads, capacity, width];
   const caches = Array.from({ length: numLayers }, (_, layer) => {
     const names = cacheNames(layer);
     return {
       names,
-      keys: g.input(names.keys, 'float32', cacheShape),
-      values: g.input(names.values, 'float32', cacheShape),
+      keys: g.input(names.keys, dtype, cacheShape),
+      values: g.input(names.values, dtype, cacheShape),
     };
   });
   const done: LayerCache[] = [];

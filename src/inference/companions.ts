@@ -1,7 +1,7 @@
 /** Models that go along with the one being sampled, token by token: the proxies of a defence. */
 import type { LanguageModel } from '../model/language-model.js';
-import { cacheBytesPerToken } from './kv-cache.js';
-import { createStepRunner, type StepRunner, type StepRunnerOptions } from './step-runner.js';
+import { cacheBytesPerToken, cacheLayout } from './kv-cache.js';
+import { createStepRunner, runnerPrecision, type StepRunner, type StepRunnerOptions } from './step-runner.js';
 
 /**
  * A model whose [B, V] result (logits, or derivatives along `direction`) is wanted for each token beside the sampled model's. It sees
@@ -10,17 +10,20 @@ import { createStepRunner, type StepRunner, type StepRunnerOptions } from './ste
 export interface Companion {
   readonly model: LanguageModel;
   readonly direction?: StepRunnerOptions['direction'];
+  /** Default: the compiler's. */
+  readonly precision?: StepRunnerOptions['precision'];
   /** Set by the generator that the companion goes with. */
   runner: StepRunner | undefined;
 }
 
 /** Bytes that a companion keeps for each token. */
-const bytesPerToken = ({ model, direction }: Companion): number =>
-  cacheBytesPerToken(model.config) * (direction === undefined ? 1 : 2);
+const bytesPerToken = ({ model, direction, precision }: Pick<Companion, 'model' | 'direction' | 'precision'>): number =>
+  cacheBytesPerToken(cacheLayout(model.config, runnerPrecision(model, { direction, precision }))) *
+  (direction === undefined ? 1 : 2);
 
 /** The part of the memory for keys and values that is the model's own. */
 export function shareOfModel(model: LanguageModel, companions: readonly Companion[]): number {
-  const own = cacheBytesPerToken(model.config);
+  const own = bytesPerToken({ model });
   return own / companions.reduce((sum, companion) => sum + bytesPerToken(companion), own);
 }
 
@@ -31,13 +34,14 @@ export function createJoinedRunner(
   { maxBatch, maxCacheBytes }: { maxBatch: number; maxCacheBytes: number },
 ): StepRunner {
   const modelBytes = maxCacheBytes * shareOfModel(model, companions);
-  const maxTokens = modelBytes / cacheBytesPerToken(model.config);
+  const maxTokens = modelBytes / bytesPerToken({ model });
   const main = createStepRunner(model, { maxBatch, maxCacheBytes: modelBytes });
   const others = companions.map((companion) => {
     const runner = createStepRunner(companion.model, {
       maxBatch,
       maxCacheBytes: maxTokens * bytesPerToken(companion),
       direction: companion.direction,
+      precision: companion.precision,
     });
     companion.runner = runner;
     return runner;

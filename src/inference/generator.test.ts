@@ -10,7 +10,7 @@ import { type LanguageModel, loadModel, withLora } from '../model/language-model
 import { createRandom } from '../support/random.js';
 import { openTokenizer } from '../tokenizer/open.js';
 import { createGenerator, type GeneratorOptions } from './generator.js';
-import { cacheBytesPerToken } from './kv-cache.js';
+import { cacheBytesPerToken, cacheLayout } from './kv-cache.js';
 import type { GenerationRequest } from './request.js';
 import { createScorer } from './score.js';
 import type { Trace } from './trace.js';
@@ -320,11 +320,13 @@ describe('a generator', () => {
 
   test('holds fewer sequences at a time where the cache would take too much, and grows it on demand', async () => {
     const { config } = await modelOf('smollm2');
-    const maxCacheBytes = 4 * 128 * cacheBytesPerToken(config);
+    const maxCacheBytes = 4 * 128 * cacheBytesPerToken(cacheLayout(config, 'float32'));
     const small = await traces('smollm2', mixedRequests(), { maxCacheBytes });
     const large = await traces('smollm2', mixedRequests());
     for (const [key, { tokens }] of large) assert.deepEqual(small.get(key)?.tokens, tokens);
-    const generator = createGenerator(await modelOf('smollm2'), { maxCacheBytes: 127 * cacheBytesPerToken(config) });
+    const generator = createGenerator(await modelOf('smollm2'), {
+      maxCacheBytes: 127 * cacheBytesPerToken(cacheLayout(config, 'float32')),
+    });
     const request = { id: 'a', promptTokens: [1], maxTokens: 10 };
     assert.throws(() => generator.check(request), /ConfigError: The key\/value cache of 1 × 128 tokens needs/);
     generator.dispose();

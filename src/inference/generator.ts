@@ -6,7 +6,7 @@ import type { Tokenizer } from '../tokenizer/types.js';
 import { batchBucket } from './buckets.js';
 import { type Companion, createJoinedRunner, shareOfModel } from './companions.js';
 import { type GenerateOptions, type GenerationStats, runGeneration } from './generation-loop.js';
-import { cacheFits, checkCacheFits } from './kv-cache.js';
+import { cacheFits, cacheLayout, checkCacheFits } from './kv-cache.js';
 import { type CheckedRequest, checkRequest, createSequence, type GenerationRequest } from './request.js';
 import { createSource } from './request-source.js';
 import type { LogitsProcessor } from './samplers/processor.js';
@@ -60,6 +60,7 @@ export function createGenerator(model: LanguageModel, options: GeneratorOptions 
   const { companions = [], processors = [] } = options;
   const runner = createJoinedRunner(model, companions, { maxBatch: batchBucket(maxBatch), maxCacheBytes });
   // Companions' caches grow in step with the model's, so what fits in its share fits in theirs.
+  const layout = cacheLayout(config, compiler.precision);
   const modelCacheBytes = maxCacheBytes * shareOfModel(model, companions);
   const sampler = createSampler(compiler, {
     vocabSize: config.vocabSize,
@@ -71,7 +72,7 @@ export function createGenerator(model: LanguageModel, options: GeneratorOptions 
   const checked = (request: GenerationRequest): CheckedRequest => {
     const complete = checkRequest(request, config, tokenizer);
     // Alone it must fit; how many may run beside it is the scheduler's business.
-    checkCacheFits(config, { slots: 1, capacity: longestLength(complete) }, modelCacheBytes);
+    checkCacheFits(layout, { slots: 1, capacity: longestLength(complete) }, modelCacheBytes);
     return complete;
   };
 
@@ -81,7 +82,7 @@ export function createGenerator(model: LanguageModel, options: GeneratorOptions 
       invariant(!isBusy, 'a generator was asked to generate while it generates');
       isBusy = true;
       try {
-        const fits = (slots: number, capacity: number) => cacheFits(config, { slots, capacity }, modelCacheBytes);
+        const fits = (slots: number, capacity: number) => cacheFits(layout, { slots, capacity }, modelCacheBytes);
         const scheduler = createScheduler({ ...limits, fits });
         const expand = (request: GenerationRequest): Sequence[] => {
           const complete = checked(request);

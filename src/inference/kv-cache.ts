@@ -1,4 +1,5 @@
 /** Keys and values of past tokens: one row ("slot") a sequence, contiguous, so that the first B slots are a batch of B. */
+import type { Precision } from '../engine/onnx/emitter.js';
 import type { Runtime, Tensor, TensorMap } from '../engine/runtime/types.js';
 import type { TransformerConfig } from '../model/config.js';
 import { ConfigError, invariant } from '../support/errors.js';
@@ -20,17 +21,41 @@ export interface KvCache {
   ensure(need: CacheSize, used: readonly number[]): boolean;
   /** Copies the first `count` tokens of a slot to another. */
   copy(from: number, to: number, count: number): void;
-  /** The tensors [batch, K, S, D] of consecutive slots, as `cache.K.l` and `cache.V.l`. */
+  /** The tensors [batch, K, S, W] of consecutive slots, as `cache.K.l` and `cache.V.l`. */
   views(firstSlot: number, batch: number): TensorMap;
   dispose(): void;
 }
 
-const FIRST_CAPACITY = 128;
-const BYTES_PER_FLOAT = 4;
+/** How a model's keys and values are kept. */
+export interface CacheLayout {
+  readonly numLayers: number;
+  readonly numKvHeads: number;
+  readonly dtype: 'float32' | 'bfloat16';
+  /** Numbers that a head takes: D, or in bfloat16 (whose order is the kernels' own) D rounded up to 32. */
+  readonly width: number;
+}
 
-/** Bytes of keys and values of one token: 2 · L · K · D floats. */
-export function cacheBytesPerToken(config: TransformerConfig): number {
-  return 2 * config.numLayers * config.numKvHeads * config.headSize * BYTES_PER_FLOAT;
+const FIRST_CAPACITY = 128;
+const BYTES = { float32: 4, bfloat16: 2 } as const;
+/** Tokens that the order of a bfloat16 cache keeps together. */
+const HALF_BLOCK = 32;
+/** What the kernels take; wider heads or groups stay in float32. */
+const MAX_HALF_WIDTH = 512;
+const MAX_HALF_GROUP = 16;
+
+/** The layout that goes with a precision. */
+export function cacheLayout(config: TransformerConfig, precision: Precision): CacheLayout {
+  const { numLayers, numHeads, numKvHeads, headSize } = config;
+  const halfWidth = Math.ceil(headSize / 32) * 32;
+  const isHalf = precision === 'bfloat16' && halfWidth <= MAX_HALF_WIDTH && numHeads / numKvHeads <= MAX_HALF_GROUP;
+  return isHalf
+    ? { numLayers, numKvHeads, dtype: 'bfloat16', width: halfWidth }
+    : { numLayers, numKvHeads, dtype: 'float32', width: headSize };
+}
+
+/** Bytes of keys and values of one token: 2 · L · K · W numbers. */
+export function cacheBytesPerToken({ numLayers, numKvHeads, width, dtype }: CacheLayout): number {
+  return 2 * numLayers * numKvHeads * width * BYTES[dtype];
 }
 
 /** The size a cache takes to hold `need`. */
@@ -38,39 +63,43 @@ function roundedSize(need: CacheSize): CacheSize {
   return { slots: batchBucket(need.slots), capacity: doubledTo(need.capacity, FIRST_CAPACITY) };
 }
 
-const cacheBytes = (config: TransformerConfig, { slots, capacity }: CacheSize): number =>
-  slots * capacity * cacheBytesPerToken(config);
+const cacheBytes = (layout: CacheLayout, { slots, capacity }: CacheSize): number =>
+  slots * capacity * cacheBytesPerToken(layout);
 
 /** Whether a cache that holds `need` takes at most `maxBytes`. */
-export function cacheFits(config: TransformerConfig, need: CacheSize, maxBytes: number): boolean {
-  return cacheBytes(config, roundedSize(need)) <= maxBytes;
+export function cacheFits(layout: CacheLayout, need: CacheSize, maxBytes: number): boolean {
+  return cacheBytes(layout, roundedSize(need)) <= maxBytes;
 }
 
 /** Throws ConfigError if a cache that holds `need` takes more than `maxBytes`. */
-export function checkCacheFits(config: TransformerConfig, need: CacheSize, maxBytes: number): void {
-  if (cacheFits(config, need, maxBytes)) return;
+export function checkCacheFits(layout: CacheLayout, need: CacheSize, maxBytes: number): void {
+  if (cacheFits(layout, need, maxBytes)) return;
   const size = roundedSize(need);
   const gib = (count: number) => `${(count / 2 ** 30).toFixed(2)} GiB`;
   throw new ConfigError(
-    `The key/value cache of ${size.slots} × ${size.capacity} tokens needs ${gib(cacheBytes(config, size))}, but ` +
+    `The key/value cache of ${size.slots} × ${size.capacity} tokens needs ${gib(cacheBytes(layout, size))}, but ` +
       `${gib(maxBytes)} may be used. Generate fewer tokens, shorten the prompt or allow the cache more memory.`,
   );
 }
 
+type Numbers = Float32Array | Uint16Array;
+
 export const cacheNames = (layer: number) => ({ keys: `cache.K.${layer}`, values: `cache.V.${layer}` });
 
-export function createKvCache(runtime: Runtime, config: TransformerConfig, maxBytes: number): KvCache {
-  const { numLayers, numKvHeads, headSize } = config;
+export function createKvCache(runtime: Runtime, layout: CacheLayout, maxBytes: number): KvCache {
+  const { numLayers, numKvHeads, width, dtype } = layout;
+  type CacheTensor = Tensor<typeof dtype>;
   const names = Array.from({ length: numLayers }, (_, layer) => Object.values(cacheNames(layer))).flat();
-  let tensors = new Map<string, Tensor<'float32'>>();
+  let tensors = new Map<string, CacheTensor>();
   let size: CacheSize = { slots: 0, capacity: 0 };
+  /** Numbers of a head that hold its first `count` tokens: whole blocks in bfloat16. */
+  const stored = (count: number) => (dtype === 'float32' ? count : Math.ceil(count / HALF_BLOCK) * HALF_BLOCK) * width;
   /** First element of a head of a slot. */
-  const offset = ({ capacity }: CacheSize, slot: number, head: number) =>
-    (slot * numKvHeads + head) * capacity * headSize;
+  const offset = ({ capacity }: CacheSize, slot: number, head: number) => (slot * numKvHeads + head) * capacity * width;
 
-  const moveInto = (target: Float32Array, source: Float32Array, next: CacheSize, used: readonly number[]): void => {
+  const moveInto = (target: Numbers, source: Numbers, next: CacheSize, used: readonly number[]): void => {
     for (let slot = 0; slot < Math.min(size.slots, next.slots, used.length); slot++) {
-      const count = Math.min(used[slot], size.capacity) * headSize;
+      const count = stored(Math.min(used[slot], size.capacity));
       for (let head = 0; head < numKvHeads; head++) {
         const start = offset(size, slot, head);
         target.set(source.subarray(start, start + count), offset(next, slot, head));
@@ -89,11 +118,11 @@ export function createKvCache(runtime: Runtime, config: TransformerConfig, maxBy
         slots: Math.max(need.slots, size.slots),
         capacity: Math.max(need.capacity, size.capacity),
       };
-      checkCacheFits(config, need, maxBytes);
-      const next = roundedSize(cacheFits(config, both, maxBytes) ? both : need);
-      const grown = new Map<string, Tensor<'float32'>>();
+      checkCacheFits(layout, need, maxBytes);
+      const next = roundedSize(cacheFits(layout, both, maxBytes) ? both : need);
+      const grown = new Map<string, CacheTensor>();
       for (const name of names) {
-        const tensor = runtime.tensor('float32', [next.slots, numKvHeads, next.capacity, headSize]);
+        const tensor = runtime.tensor(dtype, [next.slots, numKvHeads, next.capacity, width]);
         grown.set(name, tensor);
         const old = tensors.get(name);
         if (old === undefined) continue;
@@ -109,12 +138,12 @@ export function createKvCache(runtime: Runtime, config: TransformerConfig, maxBy
       for (const { data } of tensors.values()) {
         for (let head = 0; head < numKvHeads; head++) {
           const start = offset(size, from, head);
-          data.copyWithin(offset(size, to, head), start, start + count * headSize);
+          data.copyWithin(offset(size, to, head), start, start + stored(count));
         }
       }
     },
     views(firstSlot, batch) {
-      const shape = [batch, numKvHeads, size.capacity, headSize];
+      const shape = [batch, numKvHeads, size.capacity, width];
       const start = offset(size, firstSlot, 0);
       return Object.fromEntries([...tensors].map(([name, tensor]) => [name, runtime.view(tensor, start, shape)]));
     },

@@ -1,7 +1,7 @@
 /** The device side of scoring: bound graphs for rows taken whole and for rows that go through a cache chunk by chunk. */
 import type { Binding, Tensor, TensorMap } from '../engine/runtime/types.js';
 import { type LanguageModel, modelTensors } from '../model/language-model.js';
-import { createKvCache } from './kv-cache.js';
+import { cacheLayout, createKvCache } from './kv-cache.js';
 import { buildChunkScoreGraph, buildScoreGraph } from './score-graph.js';
 
 /** Scores of one row; the first token has none. */
@@ -29,6 +29,9 @@ export function bindWholeRows(
   { batch, time, topK }: { batch: number; time: number; topK: number },
 ): BoundScores {
   const { compiler, config, lora, architectureKey } = model;
+  // In bfloat16 rows are scored by the kernels that sample: the same bits.
+  if (cacheLayout(config, compiler.precision).dtype === 'bfloat16')
+    return bindFirstChunks(model, { batch, time, topK });
   return bindFeeds(model, { batch, time, topK }, (tensors) =>
     compiler.bind(
       `score/${architectureKey}/${batch}/${time}/${topK}`,
@@ -36,6 +39,37 @@ export function bindWholeRows(
       { ...modelTensors(model, time), ...tensors },
     ),
   );
+}
+
+/** The same through a cache that is used for nothing else. */
+function bindFirstChunks(
+  model: LanguageModel,
+  { batch, time, topK }: { batch: number; time: number; topK: number },
+): BoundScores {
+  const { compiler, config, lora, architectureKey } = model;
+  const { runtime, precision } = compiler;
+  const cache = createKvCache(runtime, cacheLayout(config, precision), Number.POSITIVE_INFINITY);
+  cache.ensure({ slots: batch, capacity: time }, []);
+  const { capacity } = cache.size;
+  const lengths = runtime.tensor('int32', [batch]);
+  const total = runtime.tensor('int32', [1]);
+  lengths.data.fill(time);
+  total.data[0] = time;
+  const bound = bindFeeds(model, { batch, time, topK }, (tensors) =>
+    compiler.bind(
+      `score/${architectureKey}/cached/${batch}/${time}/${capacity}/${topK}`,
+      (g) => buildChunkScoreGraph(g, config, { batch, time, capacity, firstChunk: true, topK, precision }, lora),
+      { ...modelTensors(model, capacity), ...cache.views(0, batch), ...tensors, lengths, total },
+      { constantWeights: true },
+    ),
+  );
+  return {
+    ...bound,
+    dispose() {
+      bound.dispose();
+      for (const resource of [cache, lengths, total]) resource.dispose();
+    },
+  };
 }
 
 export interface ChunkScores {
@@ -51,7 +85,7 @@ export function bindChunks(
 ): ChunkScores {
   const { compiler, config, lora, architectureKey } = model;
   const { runtime } = compiler;
-  const cache = createKvCache(runtime, config, Number.POSITIVE_INFINITY);
+  const cache = createKvCache(runtime, cacheLayout(config, compiler.precision), Number.POSITIVE_INFINITY);
   cache.ensure({ slots: 1, capacity }, []);
   const lengths = runtime.tensor('int32', [1]);
   const total = runtime.tensor('int32', [1]);
@@ -60,8 +94,14 @@ export function bindChunks(
       compiler.bind(
         `score/${architectureKey}/chunk/${time}/${cache.size.capacity}/${firstChunk}/${topK}`,
         (g) =>
-          buildChunkScoreGraph(g, config, { batch: 1, time, capacity: cache.size.capacity, firstChunk, topK }, lora),
+          buildChunkScoreGraph(
+            g,
+            config,
+            { batch: 1, time, capacity: cache.size.capacity, firstChunk, topK, precision: compiler.precision },
+            lora,
+          ),
         { ...modelTensors(model, cache.size.capacity), ...cache.views(0, 1), ...tensors, lengths, total },
+        { constantWeights: true },
       ),
     );
   const first = bind(true);

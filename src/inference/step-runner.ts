@@ -1,9 +1,11 @@
 /** The device side of decoding: the cache, and the bound sessions that extend it. It decides nothing. */
+import { effectivePrecision } from '../engine/compiler.js';
+import type { Precision } from '../engine/onnx/emitter.js';
 import type { Binding, Tensor, TensorMap } from '../engine/runtime/types.js';
 import { type LanguageModel, modelTensors } from '../model/language-model.js';
 import { invariant } from '../support/errors.js';
 import { buildDecodeGraph } from './decode-graph.js';
-import { type CacheSize, createKvCache } from './kv-cache.js';
+import { type CacheSize, cacheLayout, createKvCache } from './kv-cache.js';
 import { buildPrefillGraph } from './prefill-graph.js';
 import { prefillLength, type Sequence, tokenAt } from './sequence.js';
 import { buildTangentGraph, tangentName } from './tangent-graph.js';
@@ -40,6 +42,16 @@ export interface StepRunnerOptions {
    * log-probabilities along it, and keeps a second cache for tangents.
    */
   readonly direction?: ReadonlyMap<string, Tensor<'float32'>> | undefined;
+  /** Default: the compiler's. */
+  readonly precision?: Precision | undefined;
+}
+
+/** What a runner computes in. */
+export function runnerPrecision(
+  { compiler }: LanguageModel,
+  { precision = compiler.precision, direction }: Pick<StepRunnerOptions, 'precision' | 'direction'>,
+): Precision {
+  return direction === undefined ? effectivePrecision(compiler.runtime, precision) : 'float32';
 }
 
 interface Feeds {
@@ -58,14 +70,16 @@ const MAX_PREFILL_BINDINGS = 32;
 
 export function createStepRunner(
   model: LanguageModel,
-  { maxBatch, maxCacheBytes, direction }: StepRunnerOptions,
+  { maxBatch, maxCacheBytes, direction, ...options }: StepRunnerOptions,
 ): StepRunner {
   const { compiler, config, lora } = model;
   const { runtime } = compiler;
   const isTangent = direction !== undefined;
   invariant(!isTangent || lora === undefined, 'directions are those of whole models: merge adapters first');
+  const precision = runnerPrecision(model, { ...options, direction });
+  const layout = cacheLayout(config, precision);
   const caches = Array.from({ length: isTangent ? 2 : 1 }, () =>
-    createKvCache(runtime, config, maxCacheBytes / (isTangent ? 2 : 1)),
+    createKvCache(runtime, layout, maxCacheBytes / (isTangent ? 2 : 1)),
   );
   const [cache, tangentCache] = caches;
   const resultMemory = runtime.tensor('float32', [maxBatch, config.vocabSize]);
@@ -112,7 +126,7 @@ export function createStepRunner(
     const binding = compiler.bind(
       `decode/${kind}/${model.architectureKey}/${batch}/${capacity}`,
       (g) => {
-        if (!isTangent) buildDecodeGraph(g, config, { batch, capacity }, lora);
+        if (!isTangent) buildDecodeGraph(g, config, { batch, capacity, precision }, lora);
         else buildTangentGraph(g, config, { batch, time: 1, capacity, firstChunk: false }, { head: true });
       },
       {
@@ -121,6 +135,7 @@ export function createStepRunner(
         ...feeds,
         [isTangent ? 'derivatives' : 'logits']: result(batch),
       },
+      { precision, constantWeights: true },
     );
     const bound = { ...feeds, binding };
     decodes.set(batch, bound);
@@ -129,7 +144,7 @@ export function createStepRunner(
 
   const bindPrefill = (batch: number, { firstSlot, start, time }: PrefillStep): Bound => {
     const { capacity } = cache.size;
-    const shape = { batch, time, capacity, firstChunk: start === 0 };
+    const shape = { batch, time, capacity, firstChunk: start === 0, precision };
     const name = `${batch}/${time}/${capacity}/${shape.firstChunk}`;
     const key = `${name}/${firstSlot}`;
     const known = prefills.get(key);
@@ -147,6 +162,7 @@ export function createStepRunner(
         else buildPrefillGraph(g, config, shape, lora);
       },
       { ...sharedTensors(), ...cacheViews(firstSlot, batch), ...feeds },
+      { precision, constantWeights: true },
     );
     const bound = { ...feeds, binding };
     prefills.set(key, bound);

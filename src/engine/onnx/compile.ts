@@ -2,9 +2,17 @@
 import type { OpKind } from '../graph/catalogue.js';
 import type { Graph, Node } from '../graph/types.js';
 import type { CompiledModel } from '../runtime/types.js';
-import { createEmitter, type EmitterState, innerName, type LoweringOptions, type Name } from './emitter.js';
+import {
+  createEmitter,
+  type EmitterState,
+  innerName,
+  type LoweringOptions,
+  NATIVE_DOMAIN,
+  type Name,
+} from './emitter.js';
 import { type Lowering, loweringTable } from './lowering-table.js';
 import { type OnnxNode, writeOnnxModel } from './model-writer.js';
+import { decodeLoweringTable } from './native/decode.js';
 import { deferredKinds, type NativeLowering, nativeLoweringTable } from './native-lowering-table.js';
 
 export function compileGraph(graph: Graph, options: LoweringOptions): CompiledModel {
@@ -16,16 +24,21 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
     initializers.push({ name, dtype: value.dtype, shape: value.shape, data });
     emitter.bind(value, name);
   });
-  const isNative = emitter.options.kernels.size > 0;
-  for (const node of graph.nodes) if (!isNative || !deferredKinds.has(node.kind)) emitter.demand(node);
+  const { kernels, constantWeights } = emitter.options;
+  const isDeferred = ({ kind }: Node) => constantWeights || (kernels.size > 0 && deferredKinds.has(kind));
+  for (const node of graph.nodes) if (!isDeferred(node)) emitter.demand(node);
   const named = liveNodes(
     nameOutputs(graph, emitter),
     graph.outputs.map(({ name }) => name),
   );
-  const used = new Set(named.flatMap((node) => node.inputs));
+  const packed = [...emitter.packed];
+  const used = new Set([...named.flatMap((node) => node.inputs), ...graph.outputs.map(({ name }) => name)]);
   const bytes = writeOnnxModel({
-    nodes: named,
-    inputs: graph.inputs.map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
+    nodes: named.map((node) => (node.domain === NATIVE_DOMAIN ? withoutUnused(node, used) : node)),
+    inputs: [
+      ...graph.inputs.map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
+      ...packed.map(([name, { shape }]) => ({ name, dtype: 'bfloat16', shape }) as const),
+    ],
     outputs: graph.outputs.map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
     initializers: initializers.filter(({ name }) => used.has(name)),
     valueInfo: [...emitter.nativeTypes].flatMap(([name, { type, shape }]) =>
@@ -34,13 +47,23 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
   });
   return {
     bytes,
-    inputs: Object.fromEntries(
-      graph.inputs.map(({ name, value }) => [name, { dtype: value.dtype, shape: value.shape }]),
-    ),
+    inputs: Object.fromEntries([
+      ...graph.inputs.map(({ name, value }) => [name, { dtype: value.dtype, shape: value.shape }] as const),
+      ...packed.map(([name, { shape }]) => [name, { dtype: 'bfloat16', shape }] as const),
+    ]),
+    packed: Object.fromEntries(packed.map(([name, { source }]) => [name, source])),
     outputs: Object.fromEntries(
       graph.outputs.map(({ name, value, inPlaceOf }) => [name, { dtype: value.dtype, shape: value.shape, inPlaceOf }]),
     ),
   };
+}
+
+/** A native node that makes only what something reads: the rest has no name, and no bit in `wanted`. */
+function withoutUnused(node: OnnxNode, used: ReadonlySet<Name>): OnnxNode {
+  if (node.outputs.every((name) => used.has(name))) return node;
+  const outputs = node.outputs.map((name) => (used.has(name) ? name : ''));
+  const wanted = outputs.reduce((bits, name, index) => (name === '' ? bits : bits + 2 ** index), 0);
+  return { ...node, outputs, attributes: { ...node.attributes, wanted: { int: wanted } } };
 }
 
 /** Lowers a node when first asked: by native kernels where there are any for it, else by the composite. */
@@ -49,13 +72,18 @@ function lowerOnce(): (e: EmitterState, node: Node) => void {
   return (e, node) => {
     if (lowered.has(node)) return;
     lowered.add(node);
-    const candidates = e.options.kernels.size > 0 ? (nativeLoweringTable[node.kind] ?? []) : [];
+    const candidates = candidatesFor(e, node.kind);
     if (candidates.some((native) => (native as NativeLowering<OpKind>)(e, node))) return;
     const lower = loweringTable[node.kind] as Lowering<OpKind>;
     lower(e, node).forEach((name, index) => {
       e.bind(node.outputs[index], name);
     });
   };
+}
+
+function candidatesFor({ options }: EmitterState, kind: OpKind): readonly unknown[] {
+  if (options.kernels.size === 0) return [];
+  return (options.constantWeights ? decodeLoweringTable : nativeLoweringTable)[kind] ?? [];
 }
 
 /**

@@ -4,9 +4,11 @@
  */
 import { invariant } from '../../support/errors.js';
 import type { Dtype, Node, Shape, TypedArray, Value } from '../graph/types.js';
+import { sameShape, sizeOf } from '../graph/shape-rules.js';
 import { createGraphView, type GraphView } from './graph-view.js';
-import { type HalfMatrix, halfMatrix, matrixOf } from './half-matrix.js';
+import { type HalfMatrix, halfMatrix, matrixOf, viewedHalf } from './half-matrix.js';
 import type { Attribute, ElementType, OnnxNode, OnnxTensorType } from './model-writer.js';
+import { packedShape } from './native/packed-weight.js';
 
 /** Name of a tensor in the ONNX model. */
 export type Name = string;
@@ -21,6 +23,11 @@ export interface LoweringOptions {
   readonly precision?: Precision;
   /** Ops of the native kernels that the runtime has. Default: none. */
   readonly kernels?: ReadonlySet<string>;
+  /**
+   * The graph is run many times between two changes of its parameters (inference): weights may be taken in a packed form that is
+   * made once. Default: false.
+   */
+  readonly constantWeights?: boolean;
 }
 
 /** An output of a native node; `undefined` is one that nobody wants. */
@@ -31,8 +38,10 @@ export interface Emitter {
   readonly view: GraphView;
   /** The float32 (or integer) tensor of a value; computes what was put off. */
   nameOf(value: Value): Name;
-  /** The bfloat16 form of a value of at least one axis: rows are all axes but the last. */
-  halfOf(value: Value): HalfMatrix;
+  /** The bfloat16 form of a value as a matrix of `width` columns (default: its last axis). */
+  halfOf(value: Value, width?: number): HalfMatrix;
+  /** The packed form of a weight [N, K] that is an input of the graph: an input of the model from then on. */
+  packedOf(weight: Value): Name;
   /** Whether the form is there already. */
   hasFloat(value: Value): boolean;
   hasHalf(value: Value): boolean;
@@ -67,6 +76,8 @@ export interface EmitterState extends Emitter {
   readonly initializers: (OnnxTensorType & { readonly data: TypedArray })[];
   /** Types of what native nodes make: the runtime knows nothing of them otherwise. */
   readonly nativeTypes: Map<Name, { readonly type: ElementType; readonly shape: Shape }>;
+  /** Packed inputs with the input each is made of. */
+  readonly packed: Map<Name, { readonly source: Name; readonly shape: Shape }>;
 }
 
 /** Names of inner tensors; the mark keeps them apart from a graph's own names. */
@@ -88,6 +99,7 @@ export function createEmitter(
   const nodes: OnnxNode[] = [];
   const initializers: (OnnxTensorType & { readonly data: TypedArray })[] = [];
   const nativeTypes: EmitterState['nativeTypes'] = new Map();
+  const packed: EmitterState['packed'] = new Map();
   const emitted = new Map<string, Name[]>();
   const constants = new Map<string, Name>();
   const memo = new Map<string, unknown>();
@@ -143,12 +155,21 @@ export function createEmitter(
       numThreads: options.numThreads,
       precision: options.precision ?? 'float32',
       kernels: options.kernels ?? NO_KERNELS,
+      constantWeights: options.constantWeights ?? false,
     },
     demand: (node) => lower(self, node),
     view,
     nodes,
     initializers,
     nativeTypes,
+    packed,
+    packedOf(weight) {
+      const source = names.get(weight);
+      invariant(source !== undefined && view.isInput(weight), 'only inputs have a packed form');
+      const name = `~packed ${source}`;
+      packed.set(name, { source, shape: packedShape(weight.shape) });
+      return name;
+    },
     bind: (value, name) => void names.set(value, name),
     bindHalf: (value, half) => void halves.set(value, half),
     hasFloat: (value) => names.has(value),
@@ -164,20 +185,24 @@ export function createEmitter(
         offset: { int: offset },
         stride: { int: stride },
       };
-      const [made] = self.native('ToFloat', [name], attributes, [{ type: 'float32', shape: value.shape }]);
+      const flat = self.native('ToFloat', [name], attributes, [{ type: 'float32', shape: [rows, width] }])[0];
+      const isFlat = sameShape(value.shape, [rows, width]);
+      const made = isFlat ? flat : self.node('Reshape', [flat, self.ints(value.shape)])[0];
       names.set(value, made);
       return made;
     },
-    halfOf(value) {
+    halfOf(value, asked) {
       demandValue(value);
+      const width = asked ?? matrixOf(value.shape).width;
       const known = halves.get(value);
-      if (known !== undefined) return known;
-      const { rows, width } = matrixOf(value.shape);
+      const seen = known && viewedHalf(known, width);
+      if (seen !== undefined) return seen;
+      const rows = sizeOf(value.shape) / width;
       const half = halfMatrix(rows, width);
       const attributes = { rows: { int: rows }, width: { int: width } };
       const [name] = self.native('ToHalf', [self.nameOf(value)], attributes, [half.output]);
       const made = half.named(name);
-      halves.set(value, made);
+      if (known === undefined) halves.set(value, made);
       return made;
     },
     once<T>(key: string, make: () => T): T {

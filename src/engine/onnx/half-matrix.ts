@@ -38,12 +38,12 @@ export function halfMatrix(
 }
 
 /**
- * The same matrix seen with another last axis, where that takes no copy: the same width, or (for a matrix without padding or
- * neighbours) one that tiles divide.
+ * The same elements seen as a matrix of another width, where that takes no copy: the same width, or (for a matrix without padding
+ * or neighbours) one that tiles divide.
  */
-export function reshapedHalf(half: HalfMatrix, shape: Shape): HalfMatrix | undefined {
-  const { rows, width } = matrixOf(shape);
+export function viewedHalf(half: HalfMatrix, width: number): HalfMatrix | undefined {
   if (width === half.width) return half;
   const isWhole = half.offset === 0 && half.stride === half.width;
+  const rows = (half.rows * half.width) / width;
   return isWhole && width % TILE === 0 ? { ...half, rows, width, stride: width } : undefined;
 }

@@ -19,7 +19,7 @@ export interface OnnxNode {
 
 export interface OnnxTensorType {
   readonly name: string;
-  readonly dtype: Dtype;
+  readonly dtype: ElementType;
   readonly shape: Shape;
 }
 

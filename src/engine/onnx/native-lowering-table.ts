@@ -11,7 +11,7 @@ import type { Emitter } from './emitter.js';
 export type NativeLowering<K extends OpKind> = (e: Emitter, node: Node<K>) => boolean;
 
 /** Candidates, tried in order. */
-type NativeLoweringTable = { readonly [K in OpKind]?: readonly NativeLowering<K>[] };
+export type NativeLoweringTable = { readonly [K in OpKind]?: readonly NativeLowering<K>[] };
 
 export const nativeLoweringTable: NativeLoweringTable = {};
 

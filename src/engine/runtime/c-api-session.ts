@@ -105,7 +105,7 @@ function createArguments(
   });
   return {
     strings,
-    arrays: [...tensors.map(({ tensor }) => tensor.data), ...extents],
+    arrays: [...tensors.map(({ tensor }) => tensor.memory), ...extents],
     names: BigUint64Array.from(strings.map((string) => addressOf(context.ort, string))),
     values: BigUint64Array.from(handles),
   };
@@ -115,8 +115,8 @@ function createValue({ ort, environment }: Context, tensor: HostTensor, extents:
   return ort.make(
     'CreateTensorWithDataAsOrtValue',
     environment.memoryInfo,
-    addressOf(ort, tensor.data),
-    tensor.data.byteLength,
+    addressOf(ort, tensor.memory),
+    tensor.memory.byteLength,
     addressOf(ort, extents),
     extents.length,
     ELEMENT_TYPES[tensor.dtype].onnxCode,

@@ -73,7 +73,7 @@ interface Extent extends NamedTensor {
 function checkOverlaps(model: CompiledModel, bound: BoundTensors): void {
   const byBuffer = new Map<ArrayBufferLike, Extent[]>();
   const add = (role: Extent['role'], { name, tensor }: NamedTensor): void => {
-    const { buffer, byteOffset, byteLength } = tensor.data;
+    const { buffer, byteOffset, byteLength } = tensor.memory;
     if (byteLength === 0) return;
     const extents = byBuffer.get(buffer) ?? [];
     byBuffer.set(buffer, extents);

@@ -89,6 +89,9 @@ function createBinding(
   const native = session.prepare(bound);
   let disposalsSeen = store.disposals;
   let isDisposed = false;
+  const touchOutputs = (): void => {
+    for (const { tensor } of bound.outputs) tensor.touch();
+  };
   const assertLive = (): void => {
     if (isDisposed) throw new BackendError('A binding was run after dispose().');
     if (disposalsSeen === store.disposals) return;
@@ -98,11 +101,13 @@ function createBinding(
   const binding: Binding = {
     async run() {
       assertLive();
+      touchOutputs();
       await queue.enqueue(native.start);
     },
     runSync() {
       assertLive();
       queue.assertIdle();
+      touchOutputs();
       native.runSync();
     },
     dispose() {

@@ -101,7 +101,7 @@ function wrapTensors({ Tensor }: StockLibrary, tensors: readonly NamedTensor[]):
   return Object.fromEntries(
     tensors.map(({ name, tensor }) => [
       name,
-      new Tensor(tensor.dtype as 'float32', tensor.data as never, [...tensor.shape]),
+      new Tensor(tensor.dtype as 'float32', tensor.memory as never, [...tensor.shape]),
     ]),
   );
 }

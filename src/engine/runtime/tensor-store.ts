@@ -8,6 +8,7 @@ import type { DtypeArrays, Tensor } from './types.js';
 /** A tensor of this folder; `store` tells tensors of different runtimes apart. */
 export class HostTensor<D extends Dtype = Dtype> implements Tensor<D> {
   #data: DtypeArrays[D] | undefined;
+  #version = 0;
   readonly #onDispose: ((tensor: HostTensor) => void) | undefined;
 
   constructor(
@@ -27,7 +28,22 @@ export class HostTensor<D extends Dtype = Dtype> implements Tensor<D> {
     return this.#data !== undefined && (this.base === undefined || this.base.isUsable);
   }
 
+  get version(): number {
+    return (this.base ?? this).#version;
+  }
+
+  /** Notes that the content may have changed. */
+  touch(): void {
+    (this.base ?? this).#version += 1;
+  }
+
   get data(): DtypeArrays[D] {
+    this.touch();
+    return this.memory;
+  }
+
+  /** The same as `data`, for those who do not write. */
+  get memory(): DtypeArrays[D] {
     if (this.#data === undefined || !this.isUsable) {
       throw new BackendError(`A tensor ${describeType(this.dtype, this.shape)} was used after dispose().`);
     }
@@ -73,7 +89,7 @@ export class TensorStore {
   view<D extends Dtype>(base: Tensor<D>, offset: number, shape: Shape): Tensor<D> {
     const source = this.resolve(base, 'the base of a view');
     const count = numElements(shape);
-    const { length, buffer, byteOffset } = source.data;
+    const { length, buffer, byteOffset } = source.memory;
     if (!Number.isSafeInteger(offset) || offset < 0 || offset + count > length) {
       throw new ShapeError(
         `A view ${describeType(base.dtype, shape)} at element ${offset} does not lie inside its base ` +

@@ -22,6 +22,11 @@ export interface Tensor<D extends Dtype = Dtype> {
   readonly dtype: D;
   readonly shape: Shape;
   readonly data: DtypeArrays[D];
+  /**
+   * Grows when the content may have changed: with every look at `data` and every run that writes the tensor. (Writing to an array
+   * that was taken earlier is not seen: what is derived of a parameter stays as it was.)
+   */
+  readonly version: number;
   /** Frees the memory (views made of it become unusable). A second call does nothing. */
   dispose(): void;
 }
@@ -62,6 +67,8 @@ export interface CompiledModel {
   readonly bytes: Uint8Array;
   readonly inputs: Readonly<Record<string, { dtype: Dtype; shape: Shape }>>;
   readonly outputs: Readonly<Record<string, { dtype: Dtype; shape: Shape; inPlaceOf: string | undefined }>>;
+  /** Inputs that are a packed form of another input, with its name; none if absent. */
+  readonly packed?: Readonly<Record<string, string>>;
 }
 
 export type RuntimeKind = 'c-api' | 'stock';

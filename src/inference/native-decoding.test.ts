@@ -1,0 +1,142 @@
+/** Decoding and scoring on native kernels: the same bits in every batch, and close to float32. Skipped where there are none. */
+import assert from 'node:assert/strict';
+import { after, describe, test } from 'node:test';
+import { createCompiler, effectivePrecision } from '../engine/compiler.js';
+import { openRuntime } from '../engine/runtime/open.js';
+import type { TransformerConfig } from '../model/config.js';
+import { createModel, type LanguageModel } from '../model/language-model.js';
+import { createRandom } from '../support/random.js';
+import { createGenerator, type GeneratorOptions } from './generator.js';
+import type { GenerationRequest } from './request.js';
+import { createScorer } from './score.js';
+import type { Trace } from './trace.js';
+
+const runtime = openRuntime({ threads: 2 });
+const half = createCompiler(runtime, { precision: 'bfloat16' });
+const float = createCompiler(runtime, { precision: 'float32' });
+after(() => {
+  half.dispose();
+  float.dispose();
+  runtime.dispose();
+});
+const skip = effectivePrecision(runtime, 'bfloat16') === 'bfloat16' ? false : 'no kernels for bfloat16 here';
+
+const base: TransformerConfig = {
+  family: 'llama',
+  vocabSize: 168,
+  hiddenSize: 72,
+  intermediateSize: 80,
+  numLayers: 2,
+  numHeads: 3,
+  numKvHeads: 1,
+  headSize: 16,
+  rmsNormEps: 1e-5,
+  ropeTheta: 10000,
+  ropeScaling: { kind: 'none' },
+  maxPositions: 2048,
+  qkvBias: false,
+  outputBias: false,
+  mlpBias: false,
+  qkNorm: false,
+  tiedHead: true,
+  bosTokenId: undefined,
+  eosTokenIds: [],
+  padTokenId: undefined,
+  initializerRange: 0.1,
+};
+
+/** Shapes that no tile divides, and those that all do. */
+const CONFIGS: Readonly<Record<string, TransformerConfig>> = {
+  'heads of 16, odd widths': base,
+  'heads of 64, biases, an untied head': { ...base, headSize: 64, hiddenSize: 96, qkvBias: true, tiedHead: false },
+  'heads of 80, queries and keys normed': { ...base, headSize: 80, numHeads: 4, numKvHeads: 2, qkNorm: true },
+  'heads of 128, one group a head': { ...base, headSize: 128, numHeads: 2, numKvHeads: 2, hiddenSize: 320 },
+};
+
+const modelOf = (name: string, compiler = half): LanguageModel =>
+  createModel(compiler, CONFIGS[name], createRandom(`native ${name}`));
+
+/** Prompts from 1 token to more than two chunks, sampled in every way that changes no logits. */
+const requests = (): GenerationRequest[] =>
+  Array.from({ length: 9 }, (_, index) => ({
+    id: `row ${index}`,
+    promptTokens: Array.from({ length: [1, 2, 33, 64, 97, 130, 5, 300, 31][index] }, (_, at) => (at * 7 + index) % 168),
+    maxTokens: 20 + index * 5,
+    seed: 3,
+    sampler: index % 2 === 0 ? {} : { temperature: 0.7 },
+  }));
+
+async function traces(model: LanguageModel, options: GeneratorOptions): Promise<Map<string, Trace>> {
+  const generator = createGenerator(model, options);
+  const found = new Map<string, Trace>();
+  await generator.generate(requests(), { onTrace: (trace) => void found.set(trace.id, trace) });
+  generator.dispose();
+  return found;
+}
+
+describe('in bfloat16', { skip }, () => {
+  for (const name of Object.keys(CONFIGS)) {
+    test(`${name}: tokens and log-probabilities are the same bits in batches of 1, 4 and 32, in chunks of 16 and 256, and when scored`, async () => {
+      const model = modelOf(name);
+      const alone = await traces(model, { maxBatch: 1 });
+      for (const options of [{ maxBatch: 32 }, { maxBatch: 4, chunkSize: 16, prefillTokens: 32 }]) {
+        const together = await traces(model, options);
+        for (const [id, { tokens, logprobs }] of alone) {
+          assert.deepEqual(together.get(id)?.tokens, tokens, id);
+          assert.deepEqual(together.get(id)?.logprobs, logprobs, id);
+        }
+      }
+      const rows = [...alone.values()].map(({ id, promptTokens, tokens }) => ({
+        id,
+        tokens: [...promptTokens, ...tokens],
+      }));
+      for (const scorer of [createScorer(model), createScorer(model, { maxWholeRow: 16, chunkSize: 64 })]) {
+        for (const { id, logprobs } of await scorer.score(rows)) {
+          const trace = alone.get(id)!;
+          assert.deepEqual(logprobs.slice(trace.promptTokens.length), trace.logprobs, id);
+        }
+      }
+      model.dispose();
+    });
+
+    test(`${name}: log-probabilities are those of float32 within 3 % of their spread`, async () => {
+      const [model, exact] = [modelOf(name), modelOf(name, float)];
+      const rows = requests().map(({ id, promptTokens }) => ({ id, tokens: promptTokens }));
+      const [given, wanted] = [await createScorer(model).score(rows), await createScorer(exact).score(rows)];
+      const numbers = (scored: typeof given) => scored.flatMap(({ logprobs }) => logprobs.slice(1) as number[]);
+      const [a, b] = [numbers(given), numbers(wanted)];
+      const mean = b.reduce((sum, value) => sum + value, 0) / b.length;
+      const spread = Math.sqrt(b.reduce((sum, value) => sum + (value - mean) ** 2, 0) / b.length);
+      const error = Math.sqrt(a.reduce((sum, value, index) => sum + (value - b[index]) ** 2, 0) / b.length);
+      assert.ok(spread > 0.1 && error < 0.03 * spread, `error ${error}, spread ${spread}`);
+      assert.ok(error > 0, 'the kernels were not used');
+      model.dispose();
+      exact.dispose();
+    });
+  }
+
+  test('parameters that changed between two runs are packed anew', async () => {
+    const model = modelOf('heads of 16, odd widths');
+    const scorer = createScorer(model);
+    const rows = [{ id: 'a', tokens: [1, 2, 3, 4] }];
+    const generator = createGenerator(model, { maxBatch: 1 });
+    const generate = async (): Promise<readonly number[]> => {
+      let logprobs: readonly number[] = [];
+      const request = { id: 'a', promptTokens: [1, 2], maxTokens: 5, sampler: { temperature: 0 } };
+      await generator.generate([request], {
+        onTrace(trace) {
+          logprobs = trace.logprobs;
+        },
+      });
+      return logprobs;
+    };
+    const [before, generated] = [await scorer.score(rows), await generate()];
+    assert.deepEqual(await scorer.score(rows), before);
+    const { data } = model.parameters.get('model.layers.1.mlp.down_proj.weight')!;
+    data.set(data.map((value) => -value));
+    assert.notDeepEqual(await scorer.score(rows), before);
+    assert.notDeepEqual(await generate(), generated);
+    generator.dispose();
+    model.dispose();
+  });
+});
