@@ -24,7 +24,28 @@ static const Op *const families[] = {
     az_decode_attention_ops,
 #endif
 };
-enum { NUM_FAMILIES = sizeof families / sizeof *families, MAX_OPS = 128 };
+
+/* Files that are compiled for each instruction set have a table for each: portable, AVX2, AVX-512. */
+#if defined(__x86_64__)
+#define DECLARE_EACH(name) extern const Op name##_portable[], name##_avx2[], name##_avx512[]
+#define EACH(name) {name##_portable, name##_avx2, name##_avx512}
+#else
+#define DECLARE_EACH(name) extern const Op name##_portable[]
+#define EACH(name) {name##_portable, name##_portable, name##_portable}
+#endif
+DECLARE_EACH(az_float_rows_ops);
+DECLARE_EACH(az_float_attention_ops);
+DECLARE_EACH(az_float_attention_backward_ops);
+static const Op *const families_each[][3] = {
+    EACH(az_float_rows_ops),
+    EACH(az_float_attention_ops),
+    EACH(az_float_attention_backward_ops),
+};
+enum {
+  NUM_PLAIN = sizeof families / sizeof *families,
+  NUM_FAMILIES = NUM_PLAIN + sizeof families_each / sizeof *families_each,
+  MAX_OPS = 128
+};
 
 /* What the runtime holds of an op; must outlive every session. */
 typedef struct {
@@ -93,13 +114,19 @@ EXPORT int azeotrope_kernels_open(int most) {
 
 Level az_level(void) { return level; }
 
+/* Table `f` of all, at the level in use. */
+static const Op *family(int f) {
+  if (f < NUM_PLAIN) return families[f];
+  return families_each[f - NUM_PLAIN][MAX(LEVEL_PORTABLE, MIN(level, LEVEL_AVX512)) - LEVEL_PORTABLE];
+}
+
 /* Names of the ops at the level in use, separated by spaces. */
 EXPORT const char *azeotrope_kernels_ops(void) {
   static char names[4096];
   size_t length = 0;
   names[0] = 0;
   for (int f = 0; f < NUM_FAMILIES; f++)
-    for (const Op *op = families[f]; op->name; op++)
+    for (const Op *op = family(f); op->name; op++)
       if (op->level <= level) length += (size_t)snprintf(names + length, sizeof names - length, "%s ", op->name);
   return names;
 }
@@ -333,7 +360,7 @@ EXPORT OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiBase
   if (api == NULL) api = base->GetApi(ORT_ABI_VERSION);
   if (num_registered == 0)
     for (int f = 0; f < NUM_FAMILIES; f++)
-      for (const Op *op = families[f]; op->name && num_registered < MAX_OPS; op++)
+      for (const Op *op = family(f); op->name && num_registered < MAX_OPS; op++)
         if (op->level <= level) fill(&registered[num_registered++], op);
   OrtCustomOpDomain *domain = NULL;
   OrtStatus *status = ORT_CREATE_DOMAIN(api)("azeotrope", &domain);

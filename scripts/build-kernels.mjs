@@ -1,92 +1,142 @@
-// Compiles kernels/*.c to kernels/build/ with the system's C compiler (run by `npm ci` through the `prepare` script, or by hand).
-// Never fails an installation: without a compiler, or where compiling fails, one line says so and the program runs on the
-// portable path. The name of a file tells what it is compiled for: `…_amx.c`, `…_avx512.c`, `…_avx2.c`, others for any machine.
-// Flags: --check exits 1 where the library cannot be built; --cflags="…" adds flags (sanitizers).
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
+// Compiles kernels/*.c to kernels/build/ with the system's C compiler (run by `npm ci` through the `postinstall` script, or by hand).
+// Never fails an installation: without a compiler, or where compiling fails, one line says so and the program runs with the
+// library that the package ships for this platform (kernels/prebuilt/<platform>-<arch>/), or on the portable path.
+// The name of a file tells what it is compiled for: `…_amx.c`, `…_avx512.c`, `…_avx2.c`; `…_each.c` for every instruction set, each
+// with a table of its own; others for any machine. CC names the compiler; a cross compiler builds for its own target.
+// Flags: --check exits 1 where the library cannot be built; --output=DIR builds there; --cflags="…" adds flags (sanitizers);
+// --tests builds DIR/kernel-tests from kernels/test/*.c instead of a library.
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+const given = (flag) => process.argv.find((text) => text.startsWith(`--${flag}=`))?.slice(flag.length + 3);
 const folder = fileURLToPath(new URL('../kernels/', import.meta.url));
-const build = `${folder}build/`;
-const names = { linux: 'libazeotrope_kernels.so', darwin: 'libazeotrope_kernels.dylib' };
+const output = `${resolve(given('output') ?? `${folder}build`)}/`;
 const mustWork = process.argv.includes('--check');
-const extra = process.argv
-  .filter((flag) => flag.startsWith('--cflags='))
-  .flatMap((flag) => flag.slice('--cflags='.length).split(' ').filter(Boolean));
+const isTest = process.argv.includes('--tests');
+const extra = (given('cflags') ?? '').split(' ').filter(Boolean);
 
 const WARNINGS = ['-Wall', '-Wextra', '-Wno-unused-parameter'];
-// Sums may be reordered into vectors; not-a-numbers and infinities keep their meaning.
-const ARITHMETIC = [
-  '-fno-math-errno',
-  '-fno-trapping-math',
-  '-fassociative-math',
-  '-fno-signed-zeros',
-  '-freciprocal-math',
-];
+// Not-a-numbers and infinities keep their meaning.
+const ARITHMETIC = ['-fno-math-errno', '-fno-trapping-math', '-ffp-contract=fast'];
+// Sums may be reordered into vectors; not in files that promise the same bits on every instruction set.
+const REORDERING = ['-fassociative-math', '-fno-signed-zeros', '-freciprocal-math'];
 const AVX512 = [
-  '-mavx512f',
-  '-mavx512bw',
-  '-mavx512vl',
-  '-mavx512dq',
-  '-mavx2',
-  '-mfma',
-  '-mbmi2',
+  ...['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx2', '-mfma', '-mbmi2'],
   '-mprefer-vector-width=512',
 ];
-const BY_SUFFIX = {
+const BY_LEVEL = {
   amx: [
     ...AVX512,
-    '-mavx512bf16',
-    '-mavx512vbmi',
-    '-mamx-tile',
-    '-mamx-bf16',
-    '-mamx-int8',
-    '-mavx512vnni',
+    ...['-mavx512bf16', '-mavx512vbmi', '-mamx-tile', '-mamx-bf16', '-mamx-int8', '-mavx512vnni'],
     '-mtune=sapphirerapids',
   ],
   avx512: [...AVX512, '-mtune=skylake-avx512'],
   avx2: ['-mavx2', '-mfma', '-mbmi2', '-mtune=haswell'],
+  portable: [],
 };
 
-const give_up = (reason) => {
-  console.log(`kernels: not built (${reason}); the portable path is used`);
+const giveUp = (reason) => {
+  console.log(`kernels: not built (${reason}); a prebuilt library or the portable path is used`);
   process.exit(mustWork ? 1 : 0);
 };
 
-const output = names[process.platform];
-if (!existsSync(folder) || output === undefined) give_up(`none for ${process.platform}`);
+const name = { linux: 'libazeotrope_kernels.so', darwin: 'libazeotrope_kernels.dylib' }[process.platform];
+if (!existsSync(folder) || name === undefined) giveUp(`none for ${process.platform}`);
 const cc = process.env.CC || 'cc';
-if (spawnSync(cc, ['--version']).status !== 0) give_up(`no C compiler '${cc}'`);
+const { status, stdout: version } = spawnSync(cc, ['--version'], { encoding: 'utf8' });
+if (status !== 0) giveUp(`no C compiler '${cc}'`);
+const machine = spawnSync(cc, ['-dumpmachine'], { encoding: 'utf8' }).stdout.trim();
+const isX64 = /^(x86_64|amd64)/.test(machine);
 
-const suffixOf = (file) => /_(amx|avx512|avx2)\.c$/.exec(file)?.[1];
-const sources = readdirSync(folder)
-  .filter((file) => file.endsWith('.c') && (suffixOf(file) === undefined || process.arch === 'x64'))
-  .sort();
-const headers = readdirSync(folder).filter((file) => file.endsWith('.h'));
-const newest = (files) => Math.max(...files.map((file) => statSync(file).mtimeMs));
-const headerTime = newest([...headers.map((file) => folder + file), fileURLToPath(import.meta.url)]);
-
-mkdirSync(build, { recursive: true });
-const started = Date.now();
-const objects = [];
-for (const file of sources) {
-  const object = `${build}${file.slice(0, -2)}.o`;
-  objects.push(object);
-  const isFresh =
-    existsSync(object) && statSync(object).mtimeMs > Math.max(headerTime, statSync(folder + file).mtimeMs);
-  if (isFresh && extra.length === 0) continue;
-  const suffix = suffixOf(file);
-  const target = suffix === undefined ? [] : BY_SUFFIX[suffix];
-  const flags = ['-std=gnu11', '-O3', '-fPIC', '-fvisibility=hidden', ...WARNINGS, ...ARITHMETIC, ...target, ...extra];
-  const result = spawnSync(cc, [...flags, '-c', folder + file, '-o', object], { encoding: 'utf8' });
-  if (result.stderr && mustWork) process.stderr.write(result.stderr);
-  if (result.status !== 0) give_up(`${cc} refuses ${file}`);
+/** What a file is compiled to: once, once a level, or not at all on this machine. */
+function objectsOf(file) {
+  const suffix = /_(amx|avx512|avx2|each)\.c$/.exec(file)?.[1];
+  const stem = file.slice(0, -2).replaceAll('/', '_');
+  if (suffix === 'each') {
+    return (isX64 ? ['portable', 'avx2', 'avx512'] : ['portable']).map((level) => ({
+      file,
+      object: `${output}${stem}.${level}.o`,
+      flags: [...BY_LEVEL[level], `-DAZ_EACH=${level}`],
+    }));
+  }
+  if (suffix !== undefined && !isX64) return [];
+  return [{ file, object: `${output}${stem}.o`, flags: [...REORDERING, ...BY_LEVEL[suffix ?? 'portable']] }];
 }
+
+const sourcesIn = (place) => readdirSync(folder + place).filter((file) => file.endsWith('.c'));
+const files = [...sourcesIn(''), ...(isTest ? sourcesIn('test').map((file) => `test/${file}`) : [])].sort();
+const common = [
+  '-std=gnu11',
+  '-O3',
+  '-fPIC',
+  '-fvisibility=hidden',
+  ...WARNINGS,
+  ...ARITHMETIC,
+  ...extra,
+  `-I${folder}`,
+];
+const objects = files.flatMap(objectsOf);
+
+// Objects are kept while nothing they are made from changed: sources, headers, this file, the compiler, the flags.
+mkdirSync(output, { recursive: true });
+const recipe = JSON.stringify([version, common, objects.map(({ flags }) => flags)]);
+const isSameRecipe = existsSync(`${output}recipe`) && readFileSync(`${output}recipe`, 'utf8') === recipe;
+const headers = ['', ...(isTest ? ['test/'] : [])].flatMap((place) =>
+  readdirSync(folder + place).flatMap((file) => (file.endsWith('.h') ? [folder + place + file] : [])),
+);
+const timeOf = (path) => statSync(path).mtimeMs;
+const headerTime = Math.max(...[...headers, fileURLToPath(import.meta.url)].map(timeOf));
+const isFresh = ({ file, object }) =>
+  isSameRecipe && existsSync(object) && timeOf(object) > Math.max(headerTime, timeOf(folder + file));
+
+/** Resolves to what is wrong, or nothing. */
+function compile({ file, object, flags }) {
+  const unfinished = `${object}.${process.pid}`; // another build may run beside this one
+  const child = spawn(cc, [...common, ...flags, '-c', folder + file, '-o', unfinished]);
+  let text = '';
+  child.stderr.setEncoding('utf8').on('data', (part) => (text += part));
+  return new Promise((settle) => {
+    child.on('error', (error) => settle(error.message));
+    child.on('close', (code) => {
+      if (text && mustWork) process.stderr.write(text);
+      if (code === 0) renameSync(unfinished, object);
+      settle(code === 0 ? undefined : `${cc} refuses ${file}`);
+    });
+  });
+}
+
+const started = Date.now();
+const waiting = objects.filter((object) => !isFresh(object));
+const failures = [];
+await Promise.all(
+  Array.from({ length: availableParallelism() }, async () => {
+    while (waiting.length > 0 && failures.length === 0) {
+      const failure = await compile(waiting.shift());
+      if (failure !== undefined) failures.push(failure);
+    }
+  }),
+);
+if (failures.length > 0) giveUp(failures[0]);
+
 // Linked under another name first: a process that has the library open keeps the old one.
-const temporary = `${build}${process.pid}.tmp`;
-const linked = spawnSync(cc, ['-shared', '-pthread', ...extra, '-o', temporary, ...objects, '-lm'], {
-  encoding: 'utf8',
-});
-if (linked.status !== 0) give_up(`linking fails: ${linked.stderr.trim().split('\n')[0]}`);
-renameSync(temporary, build + output);
-console.log(`kernels: built in ${((Date.now() - started) / 1000).toFixed(1)} s`);
+const temporary = `${output}${process.pid}.tmp`;
+const linked = spawnSync(
+  cc,
+  [
+    ...(isTest ? [] : ['-shared']),
+    '-pthread',
+    ...extra,
+    '-o',
+    temporary,
+    ...objects.map(({ object }) => object),
+    '-lm',
+  ],
+  { encoding: 'utf8' },
+);
+if (linked.status !== 0) giveUp(`linking fails: ${linked.stderr.trim().split('\n')[0]}`);
+renameSync(temporary, output + (isTest ? 'kernel-tests' : name));
+writeFileSync(`${output}recipe`, recipe);
+console.log(`kernels: built in ${((Date.now() - started) / 1000).toFixed(1)} s for ${machine}`);
