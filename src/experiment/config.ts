@@ -1,6 +1,7 @@
 /** What a trade-off run may be told: one strict object, frozen into the run folder. */
 import { z } from 'zod';
 import { ESTIMATOR_KINDS } from '../methods/antidistillation/estimators.js';
+import { ConfigError } from '../support/errors.js';
 import { trainingSchema } from '../training/config.js';
 import { datasetTaskSchema } from './dataset/config.js';
 import { embeddedTaskSchema } from './embedded/config.js';
@@ -97,7 +98,13 @@ const settings = {
   training: trainingSchema.omit({ seed: true }).describe('of students'),
   replicates: z.array(replicateSchema).min(1),
   arms: z.array(armSchema).min(1),
-  holdout: z.strictObject({ count: count().default(500).describe('traces that the proxy gradient is made of') }),
+  holdout: z.strictObject({
+    count: count().default(500).describe('traces that the proxy gradient is made of'),
+    temperature: temperature.describe('at which the teacher samples them'),
+  }),
+  portraits: z
+    .strictObject({ count: count().default(200).describe('validation questions that show how each model writes') })
+    .prefault({}),
   calibration: z.strictObject({
     count: count().default(200).describe('questions on which strengths are solved for'),
     tolerance: z.number().positive().default(0.05).describe('relative distance from the target'),
@@ -140,3 +147,15 @@ export const runSchema = z.strictObject({
 });
 
 export type RunConfig = z.output<typeof runSchema>;
+
+/** The run that is asked for. Errors: ConfigError where --quick is asked of a configuration without it. */
+export function effectiveConfig({ quick, ...config }: RunConfig, isQuick: boolean): RunConfig {
+  if (!isQuick) return config;
+  if (quick === undefined) {
+    throw new ConfigError(
+      `quick: the configuration '${config.name}' says nothing about a quick run. Leave --quick out.`,
+    );
+  }
+  const changes = Object.entries(quick).filter(([, value]) => value !== undefined);
+  return { ...config, ...Object.fromEntries(changes) };
+}

@@ -34,12 +34,10 @@ export interface Plan {
     readonly arm: ArmConfig;
     readonly replicate: Replicate;
     readonly traces: string;
-    readonly deltas: string | null;
+    readonly shown: string;
   }[];
 }
 
-/** Questions whose answers show how a model writes. */
-const PORTRAIT_QUESTIONS = 200;
 const CHUNK_BATCHES = 16;
 
 /**
@@ -49,15 +47,16 @@ export async function planRun(config: RunConfig, task: Task): Promise<Plan> {
   const planner = await createPlanner(config, task);
   const points: PlannedPoint[] = [];
   const shown: Plan['shown'][number][] = [];
-  for (const arm of config.arms) {
-    const replicates = config.replicates.slice(0, arm.replicates);
-    for (const [index, replicate] of replicates.entries()) {
+  // The first replicate of every arm comes first, so that a run in progress shows the whole figure early.
+  for (const [index, replicate] of config.replicates.entries()) {
+    for (const arm of config.arms) {
+      if (arm.replicates !== undefined && index >= arm.replicates) continue;
       for (const student of arm.students) {
         if (student.replicates !== undefined && index >= student.replicates) continue;
         points.push(await planner.point(arm, replicate, student));
       }
+      if (index === 0 && config.shownTraces > 0) shown.push(await planner.shown(arm, replicate));
     }
-    if (config.shownTraces > 0) shown.push(await planner.shown(arm, replicates[0]));
   }
   const undistilled = await planner.undistilled();
   const portraits = await planner.portraits();
@@ -88,12 +87,12 @@ async function createPlanner(config: RunConfig, task: Task) {
   /** Undefended traces of the teacher. */
   const plainTraces = (
     replicate: Replicate,
-    { purpose, to }: { purpose: Purpose; to: number },
+    { purpose, to, temperature = 1 }: { purpose: Purpose; to: number; temperature?: number },
   ): Promise<Stage<'traces'>> =>
-    traces({ arm: 'temperature', temperature: 1, students: [] }, replicate, { purpose, from: 0, to });
+    traces({ arm: 'temperature', temperature, students: [] }, replicate, { purpose, from: 0, to });
 
   const holdoutOf = (teacherSeed: number, seed: number) =>
-    plainTraces({ teacher: teacherSeed, seed }, { purpose: 'holdout', to: holdout.count });
+    plainTraces({ teacher: teacherSeed, seed }, { purpose: 'holdout', to: holdout.count, temperature: holdout.temperature });
   book.onHoldout(({ teacherSeed, seed }) => holdoutOf(teacherSeed, seed));
 
   async function proxy(arm: TiltedArm, replicate: Replicate): Promise<string> {
@@ -167,7 +166,7 @@ async function createPlanner(config: RunConfig, task: Task) {
         chunk,
         seed: replicate.seed,
         sampling: samplingOf(arm),
-        mustParse: arm.arm === 'temperature' && arm.temperature === 1,
+        mustParse: arm.arm === 'temperature' && arm.temperature <= 1,
       },
       models: isTilted(arm)
         ? await tiltModels(arm, replicate)
@@ -192,7 +191,7 @@ async function createPlanner(config: RunConfig, task: Task) {
   ): Promise<string> {
     const { label, models, needs, request, seed, isPortrait = false } = options;
     const probes = isPortrait || request.role !== 'student' ? [] : task.probes.map(({ name }) => name);
-    const numQuestions = isPortrait ? PORTRAIT_QUESTIONS : evaluation.count;
+    const numQuestions = isPortrait ? config.portraits.count : evaluation.count;
     return book.add({
       kind: 'evaluation',
       label,
@@ -278,17 +277,16 @@ async function createPlanner(config: RunConfig, task: Task) {
         (each) => isTilted(each) && each.proxyKind === 'default' && each.studentKind === 'blackBox',
       );
       const own = isTilted(arm) ? arm : (tilted as TiltedArm | undefined);
-      if (own === undefined) return { arm, replicate, traces: id, deltas: null };
-      const request = proxyRequestOf(own, replicate);
-      const deltas = book.add<'deltas'>({
-        kind: 'deltas',
-        label: `deltas: ${nameOf(arm)}, ${nameOfReplicate(replicate)}`,
+      const teacher = await book.model(requestOf('teacher', replicate));
+      const stage = book.add<'shown'>({
+        kind: 'shown',
+        label: `shown: ${nameOf(arm)}, ${nameOfReplicate(replicate)}`,
         inputs: { count: config.shownTraces },
-        models: { proxy: await book.model(request) },
-        needs: { proxy: await proxy(own, replicate), traces: id },
+        models: own === undefined ? { teacher } : { teacher, proxy: await book.model(proxyRequestOf(own, replicate)) },
+        needs: { traces: id, ...(own && { proxy: await proxy(own, replicate) }) },
         work: {},
       });
-      return { arm, replicate, traces: id, deltas: deltas.id };
+      return { arm, replicate, traces: id, shown: stage.id };
     },
 
     async undistilled(): Promise<Plan['undistilled']> {

@@ -50,6 +50,7 @@ export interface Tradeoff {
   readonly undistilled: readonly (Count & { readonly seed: number })[];
   /** Error √(1 − cos²∠) of central differences against the exact derivative, by ε (of the first proxy). */
   readonly errorStudy: readonly { readonly epsilon: number; readonly error: number }[];
+  /** By arm, of its first setting; `relativeToPlain`: seconds a token over those of plain sampling. */
   readonly cost: readonly { readonly arm: Arm; readonly tokensPerSecond: number; readonly relativeToPlain: number }[];
 }
 

@@ -6,10 +6,10 @@ import type { EstimatorKind } from '../methods/antidistillation/estimators.js';
 import { sha256OfJson } from '../support/hash.js';
 import type { TrainingConfig } from '../training/config.js';
 import type { StrengthConfig } from './config.js';
-import type { Count } from './records.js';
+import type { Count, ShownTrace } from './records.js';
 import type { ModelRequest, Purpose, Work } from './task.js';
 
-export type StageKind = 'model' | 'traces' | 'proxy' | 'strength' | 'student' | 'evaluation' | 'deltas' | 'cost';
+export type StageKind = 'model' | 'traces' | 'proxy' | 'strength' | 'student' | 'evaluation' | 'shown' | 'cost';
 
 /** Raised when a kind of stage computes or writes something else than before: its stored results are then made anew. */
 const FORMATS: Readonly<Record<StageKind, number>> = {
@@ -19,7 +19,7 @@ const FORMATS: Readonly<Record<StageKind, number>> = {
   strength: 1,
   student: 1,
   evaluation: 1,
-  deltas: 1,
+  shown: 1,
   cost: 1,
 };
 
@@ -83,8 +83,8 @@ export interface StageInputs {
     /** Names of the task's probes to run as well. */
     readonly probes: readonly string[];
   };
-  /** Δ of the first traces. models: proxy; needs: proxy, traces. */
-  deltas: { readonly count: number };
+  /** The first traces, token by token. models: teacher, proxy where there is one; needs: traces, proxy. */
+  shown: { readonly count: number };
   /** models: teacher, proxy0, proxy1 …; needs: proxy0, strength0 …, each where the arm of that index asks for it. */
   cost: Sizes & {
     readonly arms: readonly Sampling[];
@@ -131,7 +131,9 @@ export interface StageResults {
     readonly finished: number;
     readonly probes: Readonly<Record<string, Count>>;
   };
-  deltas: { readonly traces: readonly { readonly id: string; readonly deltas: readonly (number | null)[] }[] };
+  shown: {
+    readonly traces: readonly (Pick<ShownTrace, 'isCorrect' | 'tokens'> & { readonly id: string })[];
+  };
   /** Of each arm, medians over the rounds; plain sampling beside it. */
   cost: {
     readonly plainTokensPerSecond: number;

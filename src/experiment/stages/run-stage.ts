@@ -2,10 +2,10 @@
 import type { AnyStage, Stage, StageKind, StageResults } from '../stage.js';
 import type { StageContext } from './context.js';
 import { runCost } from './cost.js';
-import { runDeltas } from './deltas.js';
 import { runEvaluation } from './evaluation.js';
 import { runModel } from './model.js';
 import { runProxy } from './proxy.js';
+import { runShown } from './shown.js';
 import { runStrength } from './strength.js';
 import { runStudent } from './student.js';
 import { runTraces } from './traces.js';
@@ -19,7 +19,7 @@ const RUNNERS: Runners = {
   strength: runStrength,
   student: runStudent,
   evaluation: runEvaluation,
-  deltas: runDeltas,
+  shown: runShown,
   cost: runCost,
 };
 

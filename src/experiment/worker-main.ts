@@ -1,0 +1,4 @@
+/** What a worker process runs. */
+import { serveStages } from './worker.js';
+
+serveStages();
