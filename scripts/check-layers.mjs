@@ -19,7 +19,9 @@ const ROOMS = {
   experiment: [
     ...['jobs', 'evaluation', 'tasks', 'methods', 'training', 'inference', 'model', 'engine', 'tokenizer', 'support'],
   ],
+  report: ['experiment', 'evaluation', 'support'],
   cli: [
+    'report',
     'experiment',
     'jobs',
     'evaluation',
@@ -54,6 +56,8 @@ const BOUNDARIES = {
   'cli-progress': 'src/cli/',
   hyparquet: 'src/tasks/datasets/',
   'hyparquet-compressors': 'src/tasks/datasets/',
+  '@observablehq/plot': 'src/report/',
+  linkedom: 'src/report/',
 };
 
 const root = resolve(process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url)));

@@ -1,0 +1,75 @@
+/** Where the names of points go, so that they cover neither each other nor a point. */
+import { textWidth } from './svg.js';
+
+export interface Box {
+  readonly left: number;
+  readonly top: number;
+  readonly right: number;
+  readonly bottom: number;
+}
+
+export interface LabelRequest {
+  readonly text: string;
+  /** Of the point, in pixels. */
+  readonly x: number;
+  readonly y: number;
+}
+
+export interface PlacedLabel extends LabelRequest {
+  readonly box: Box;
+  /** Of the text's left end and middle. */
+  readonly textX: number;
+  readonly textY: number;
+  /** Whether the text lies so far off that a line must lead to it. */
+  readonly isApart: boolean;
+}
+
+/** Distance from point to text, in pixels, and directions in the order in which they are liked: right, left, then around. */
+const DISTANCES = [9, 20, 34, 50];
+const DIRECTIONS = [0, 180, -35, 35, 215, 145, -90, 90].map((degrees) => (degrees * Math.PI) / 180);
+
+/**
+ * Places labels greedily, in the order given, each where it covers neither a label placed before, nor anything of `taken`, nor
+ * leaves `bounds`; where all places are covered, it is left out (tables have every name).
+ */
+export function placeLabels(
+  requests: readonly LabelRequest[],
+  { bounds, taken, fontSize }: { bounds: Box; taken: readonly Box[]; fontSize: number },
+): PlacedLabel[] {
+  const placed: PlacedLabel[] = [];
+  for (const request of requests) {
+    const width = textWidth(request.text, fontSize);
+    const found = candidates(request, { width, height: fontSize * 1.25 }).find(
+      ({ box }) =>
+        contains(bounds, box) &&
+        !taken.some((other) => overlap(box, other)) &&
+        !placed.some((other) => overlap(box, other.box)),
+    );
+    if (found) placed.push(found);
+  }
+  return placed;
+}
+
+export const overlap = (a: Box, b: Box): boolean =>
+  a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+
+/** The square around a mark. */
+export const boxAround = (x: number, y: number, radius: number): Box => ({
+  ...{ left: x - radius, right: x + radius, top: y - radius, bottom: y + radius },
+});
+
+function candidates(request: LabelRequest, { width, height }: { width: number; height: number }): PlacedLabel[] {
+  return DISTANCES.flatMap((distance) =>
+    DIRECTIONS.map((angle) => {
+      const [across, down] = [Math.cos(angle), Math.sin(angle)];
+      const middle = request.x + across * (distance + (width / 2) * Math.abs(across));
+      const textY = request.y + down * (distance + (height / 2) * Math.abs(down));
+      const textX = middle - width / 2;
+      const box = { left: textX, right: textX + width, top: textY - height / 2, bottom: textY + height / 2 };
+      return { ...request, textX, textY, box, isApart: distance > DISTANCES[0] };
+    }),
+  );
+}
+
+const contains = (outer: Box, inner: Box): boolean =>
+  inner.left >= outer.left && inner.right <= outer.right && inner.top >= outer.top && inner.bottom <= outer.bottom;

@@ -1,0 +1,63 @@
+/** Answers to one question side by side, each token coloured by its Δ. */
+import type { ShownTrace } from '../experiment/records.js';
+import { quantile } from '../support/statistics.js';
+import { formatNumber } from './format.js';
+import { type Html, html } from './html.js';
+import { ARM_NAMES, ARMS, labelOf } from './settings.js';
+import { color } from './theme.js';
+
+/** Up to so many tokens each carries its number; longer answers are running text, with the numbers on hovering. */
+const MAX_NUMBERED = 80;
+
+/** Where the colour is strongest: few tokens have a larger |Δ|. */
+const SATURATION_QUANTILE = 0.98;
+
+/** Traces by question, in the order of the questions and, within each, of the arms. */
+export function tracesHtml(traces: readonly ShownTrace[]): Html {
+  const sizes = traces.flatMap(({ tokens }) =>
+    tokens.flatMap(({ delta }) => (delta === null ? [] : [Math.abs(delta)])),
+  );
+  const scale = sizes.length > 0 ? quantile(sizes, SATURATION_QUANTILE) : 0;
+  const groups = new Map<string, ShownTrace[]>();
+  for (const trace of traces) {
+    const key = JSON.stringify([trace.question, trace.teacherSeed, trace.seed]);
+    groups.set(key, [...(groups.get(key) ?? []), trace]);
+  }
+  return html`<div class="key" aria-hidden="true"><span>Δ</span>${[-1, -0.5, 0, 0.5, 1].map((part) => html`<span class="token" style="${background(part)}">${formatNumber(part * scale, 2)}</span>`)}<span>the warmer, the worse to learn from</span></div>
+${[...groups.values()].map((members) => groupHtml(members, scale))}`;
+}
+
+function groupHtml(traces: readonly ShownTrace[], scale: number): Html {
+  const sorted = [...traces].sort((a, b) => ARMS.indexOf(a.arm) - ARMS.indexOf(b.arm));
+  return html`<p class="question">${sorted[0].question}</p>
+<div class="traces">
+${sorted.map((trace) => traceHtml(trace, scale))}</div>
+`;
+}
+
+function traceHtml({ arm, settings, isCorrect, tokens }: ShownTrace, scale: number): Html {
+  const isNumbered = tokens.length <= MAX_NUMBERED;
+  const label = labelOf(arm, settings);
+  const name = label === ARM_NAMES[arm] ? label : `${ARM_NAMES[arm]}, ${label}`;
+  return html`<article class="trace"><h4>${name}<span>${isCorrect ? '✓ right' : '✗ wrong'}, ${String(tokens.length)} tokens</span></h4>
+<p class="${isNumbered ? 'tokens' : 'running'}">${tokens.map(({ text, delta, logProbability }) => {
+    const title = [
+      delta === null ? undefined : `Δ ${formatNumber(delta)}`,
+      logProbability === null ? undefined : `ln p ${formatNumber(logProbability)}`,
+    ].filter((part) => part !== undefined);
+    const style = delta === null || scale === 0 ? '' : background(delta / scale);
+    const shown = isNumbered ? visible(text) : text;
+    const number = isNumbered && html`<small>${delta === null ? '–' : formatNumber(delta, 2)}</small>`;
+    return html`<span class="token" style="${style}" title="${title.join(', ')}">${shown}${number}</span>`;
+  })}</p></article>
+`;
+}
+
+/** A colour for a part of the scale, −1 to 1: blue for what is good to learn from, orange for what is bad, nothing for 0. */
+function background(part: number): string {
+  const strength = Math.round(Math.min(1, Math.abs(part)) * 55);
+  return `background:color-mix(in srgb,${color(part > 0 ? 'orange' : 'blue')} ${strength}%,transparent)`;
+}
+
+/** White space at the ends is set by the layout; a token of nothing else must still be seen. */
+const visible = (text: string): string => text.trim() || text.replace(/\n/g, '⏎').replace(/ /g, '␣') || '∅';
