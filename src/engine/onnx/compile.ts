@@ -34,7 +34,7 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
   const packed = [...emitter.packed];
   const used = new Set([...named.flatMap((node) => node.inputs), ...graph.outputs.map(({ name }) => name)]);
   const bytes = writeOnnxModel({
-    nodes: named.map((node) => (node.domain === NATIVE_DOMAIN ? withoutUnused(node, used) : node)),
+    nodes: named.map((node) => (node.domain === NATIVE_DOMAIN ? withoutUnused(node, emitter, used) : node)),
     inputs: [
       ...graph.inputs.map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
       ...packed.map(([name, { shape }]) => ({ name, dtype: 'bfloat16', shape }) as const),
@@ -58,10 +58,11 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
   };
 }
 
-/** A native node that makes only what something reads: the rest has no name, and no bit in `wanted`. */
-function withoutUnused(node: OnnxNode, used: ReadonlySet<Name>): OnnxNode {
-  if (node.outputs.every((name) => used.has(name))) return node;
-  const outputs = node.outputs.map((name) => (used.has(name) ? name : ''));
+/** A native node without the optional outputs that nothing reads: they have no name, and no bit in `wanted`. */
+function withoutUnused(node: OnnxNode, { nativeTypes }: EmitterState, used: ReadonlySet<Name>): OnnxNode {
+  const isWanted = (name: Name): boolean => used.has(name) || nativeTypes.get(name)?.isOptional !== true;
+  if (node.outputs.every(isWanted)) return node;
+  const outputs = node.outputs.map((name) => (isWanted(name) ? name : ''));
   const wanted = outputs.reduce((bits, name, index) => (name === '' ? bits : bits + 2 ** index), 0);
   return { ...node, outputs, attributes: { ...node.attributes, wanted: { int: wanted } } };
 }

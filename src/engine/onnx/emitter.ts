@@ -3,8 +3,8 @@
  * of a step can name what its forward op already computed and gets it for nothing.
  */
 import { invariant } from '../../support/errors.js';
-import type { Dtype, Node, Shape, TypedArray, Value } from '../graph/types.js';
 import { sameShape, sizeOf } from '../graph/shape-rules.js';
+import type { Dtype, Node, Shape, TypedArray, Value } from '../graph/types.js';
 import { createGraphView, type GraphView } from './graph-view.js';
 import { type HalfMatrix, halfMatrix, matrixOf, viewedHalf } from './half-matrix.js';
 import type { Attribute, ElementType, OnnxNode, OnnxTensorType } from './model-writer.js';
@@ -30,8 +30,12 @@ export interface LoweringOptions {
   readonly constantWeights?: boolean;
 }
 
-/** An output of a native node; `undefined` is one that nobody wants. */
-export type NativeOutput = { readonly type: ElementType; readonly shape: Shape } | undefined;
+/** An output of a native node. One that is optional is not made where nothing reads it. */
+export interface NativeOutput {
+  readonly type: ElementType;
+  readonly shape: Shape;
+  readonly isOptional?: boolean;
+}
 
 export interface Emitter {
   readonly options: Required<LoweringOptions>;
@@ -42,6 +46,10 @@ export interface Emitter {
   halfOf(value: Value, width?: number): HalfMatrix;
   /** The packed form of a weight [N, K] that is an input of the graph: an input of the model from then on. */
   packedOf(weight: Value): Name;
+  /** Columns of the bfloat16 form that is there. */
+  halfWidthOf(value: Value): number | undefined;
+  /** Lowers a node unless that is done. */
+  demand(node: Node): void;
   /** Whether the form is there already. */
   hasFloat(value: Value): boolean;
   hasHalf(value: Value): boolean;
@@ -70,12 +78,10 @@ export interface Emitter {
 }
 
 export interface EmitterState extends Emitter {
-  /** Lowers a node unless that is done. */
-  demand(node: Node): void;
   readonly nodes: OnnxNode[];
   readonly initializers: (OnnxTensorType & { readonly data: TypedArray })[];
   /** Types of what native nodes make: the runtime knows nothing of them otherwise. */
-  readonly nativeTypes: Map<Name, { readonly type: ElementType; readonly shape: Shape }>;
+  readonly nativeTypes: Map<Name, NativeOutput>;
   /** Packed inputs with the input each is made of. */
   readonly packed: Map<Name, { readonly source: Name; readonly shape: Shape }>;
 }
@@ -120,7 +126,6 @@ export function createEmitter(
       typeof outputs === 'number'
         ? Array.from({ length: outputs }, () => innerName(op, counter++))
         : outputs.map((output) => {
-            if (output === undefined) return '';
             const name = innerName(op, counter++);
             nativeTypes.set(name, output);
             return name;
@@ -172,6 +177,7 @@ export function createEmitter(
     },
     bind: (value, name) => void names.set(value, name),
     bindHalf: (value, half) => void halves.set(value, half),
+    halfWidthOf: (value) => halves.get(value)?.width,
     hasFloat: (value) => names.has(value),
     hasHalf: (value) => halves.has(value),
     nameOf(value) {

@@ -12,11 +12,13 @@ export interface GraphView {
   isUsed(value: Value): boolean;
   /** Whether one node reads the value, once, and the graph does not give it out. */
   isReadOnce(value: Value): boolean;
+  /** The number that a scalar is in every run, where that is known. */
+  constantOf(value: Value): number | undefined;
   /** Whether the value is an input of the graph. */
   isInput(value: Value): boolean;
 }
 
-export function createGraphView(graph: Pick<Graph, 'nodes' | 'outputs' | 'inputs'>): GraphView {
+export function createGraphView(graph: Graph): GraphView {
   const producers = new Map<Value, Node>();
   const consumers = new Map<Value, Node[]>();
   for (const node of graph.nodes) {
@@ -28,6 +30,7 @@ export function createGraphView(graph: Pick<Graph, 'nodes' | 'outputs' | 'inputs
     }
   }
   const outputs = new Set(graph.outputs.map(({ value }) => value));
+  const constants = new Map(graph.constants.map(({ value, data }) => [value, data]));
   const inputs = new Set(graph.inputs.map(({ value }) => value));
   const consumersOf = (value: Value): readonly Node[] => consumers.get(value) ?? [];
   return {
@@ -36,6 +39,12 @@ export function createGraphView(graph: Pick<Graph, 'nodes' | 'outputs' | 'inputs
     isOutput: (value) => outputs.has(value),
     isUsed: (value) => outputs.has(value) || consumers.has(value),
     isReadOnce: (value) => !outputs.has(value) && consumersOf(value).length === 1,
+    constantOf(value) {
+      const node = producers.get(value);
+      if (node?.kind === 'fill') return (node as Node<'fill'>).params.value;
+      const data = constants.get(value);
+      return data?.length === 1 ? Number(data[0]) : undefined;
+    },
     isInput: (value) => inputs.has(value),
   };
 }

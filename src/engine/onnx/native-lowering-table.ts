@@ -6,6 +6,27 @@
 import type { OpKind } from '../graph/catalogue.js';
 import type { Node } from '../graph/types.js';
 import type { Emitter } from './emitter.js';
+import { lowerAttention, lowerAttentionBackward, lowerReshape, lowerRotary } from './native/attention.js';
+import {
+  floatAttention,
+  floatAttentionBackward,
+  floatAttentionTangent,
+  floatCachedAttention,
+  floatCachedAttentionTangent,
+  floatRmsNorm,
+  floatRmsNormBackward,
+  floatRmsNormTangent,
+  floatRotary,
+  floatSwiglu,
+  floatSwigluBackward,
+  floatSwigluTangent,
+} from './native/float.js';
+import { lowerSwiglu, lowerSwigluBackward } from './native/gated.js';
+import { lowerHeadLoss, lowerHeadLossBackward } from './native/head.js';
+import { lowerLinear, lowerLinearInputGradient, lowerLinearWeightGradient } from './native/linear.js';
+import { lowerRmsNorm, lowerRmsNormBackward } from './native/norm.js';
+import { lowerAdamw, lowerScatterAddRows } from './native/optimizer.js';
+import { lowerAdd } from './native/sum.js';
 
 /** Emits the op's nodes and binds its outputs in some form; false: declined, and nothing is bound. */
 export type NativeLowering<K extends OpKind> = (e: Emitter, node: Node<K>) => boolean;
@@ -13,10 +34,44 @@ export type NativeLowering<K extends OpKind> = (e: Emitter, node: Node<K>) => bo
 /** Candidates, tried in order. */
 export type NativeLoweringTable = { readonly [K in OpKind]?: readonly NativeLowering<K>[] };
 
-export const nativeLoweringTable: NativeLoweringTable = {};
+export const nativeLoweringTable: NativeLoweringTable = {
+  add: [lowerAdd],
+  reshape: [lowerReshape],
+  scatterAddRows: [lowerScatterAddRows],
+  linear: [lowerLinear],
+  linearInputGradient: [lowerLinearInputGradient],
+  linearWeightGradient: [lowerLinearWeightGradient],
+  rmsNorm: [lowerRmsNorm, floatRmsNorm],
+  rmsNormBackward: [lowerRmsNormBackward, floatRmsNormBackward],
+  swiglu: [lowerSwiglu, floatSwiglu],
+  swigluBackward: [lowerSwigluBackward, floatSwigluBackward],
+  rotary: [lowerRotary, floatRotary],
+  attention: [lowerAttention, floatAttention],
+  attentionBackward: [lowerAttentionBackward, floatAttentionBackward],
+  headLoss: [lowerHeadLoss],
+  headLossBackward: [lowerHeadLossBackward],
+  adamw: [lowerAdamw],
+  rmsNormTangent: [floatRmsNormTangent],
+  swigluTangent: [floatSwigluTangent],
+  attentionTangent: [floatAttentionTangent],
+  cachedAttention: [floatCachedAttention],
+  cachedAttentionTangent: [floatCachedAttentionTangent],
+};
 
 /**
  * Ops whose nodes are emitted when something asks for their results, not in the order of the graph: what asks may absorb them
  * into a kernel of its own.
  */
-export const deferredKinds: ReadonlySet<OpKind> = new Set<OpKind>([]);
+export const deferredKinds: ReadonlySet<OpKind> = new Set<OpKind>([
+  'add',
+  'multiply',
+  'fill',
+  'reshape',
+  'rotary',
+  'linear',
+  'linearInputGradient',
+  'linearWeightGradient',
+  'swiglu',
+  'swigluBackward',
+  'rmsNormBackward',
+]);

@@ -1,0 +1,138 @@
+/**
+ * The gated MLP: gate and up as one product whose columns stand by turns of 16, so that silu(gate)·up is work on finished pieces
+ * of it, and its gradient work on the product that comes back through the down projection.
+ */
+import { invariant } from '../../../support/errors.js';
+import type { Node, Value } from '../../graph/types.js';
+import type { Emitter, Name } from '../emitter.js';
+import { type HalfMatrix, halfMatrix, roundUp, TILE } from '../half-matrix.js';
+import {
+  halfOutput,
+  INTERLEAVED,
+  intAttributes,
+  isHalfPrecision,
+  isUnmade,
+  optional,
+  packedWeight,
+} from './products.js';
+
+interface Pair {
+  readonly gate: Value;
+  readonly up: Value;
+  readonly x: Value;
+  readonly weights: readonly [Value, Value];
+}
+
+/** The pair that a value is gate or up of: two plain layers of one input that only a gated unit and its gradient read. */
+export function gatedPair(e: Emitter, value: Value): Pair | undefined {
+  const reader = e.view.consumersOf(value)[0];
+  if (reader?.kind !== 'swiglu' && reader?.kind !== 'swigluBackward') return undefined;
+  const [gate, up] = reader.inputs;
+  if (gate === up || (value !== gate && value !== up)) return undefined;
+  const layers = [gate, up].map((part) => e.view.producerOf(part));
+  const [x] = layers[0]?.inputs ?? [];
+  const isPlain = layers.every(
+    (layer) =>
+      layer?.kind === 'linear' && layer.inputs[0] === x && layer.inputs.length === 2 && e.view.isInput(layer.inputs[1]),
+  );
+  const areOnlyGated = [gate, up].every(
+    (part) =>
+      !e.view.isOutput(part) &&
+      e.view
+        .consumersOf(part)
+        .every(
+          ({ kind, inputs }) =>
+            (kind === 'swiglu' || kind === 'swigluBackward') &&
+            inputs[0] === gate &&
+            inputs[1] === up &&
+            inputs[2] !== part,
+        ),
+  );
+  if (!isPlain || !areOnlyGated) return undefined;
+  return { gate, up, x, weights: [layers[0]!.inputs[1], layers[1]!.inputs[1]] };
+}
+
+/** Gate and up as one interleaved matrix, and silu(gate)·up. */
+function computePair(e: Emitter, { gate, x, weights }: Pair): { both: HalfMatrix; gated: HalfMatrix } {
+  const input = e.halfOf(x);
+  const { forward, rows: n } = packedWeight(e, weights, INTERLEAVED);
+  const { rows } = input;
+  const width = gate.shape[1];
+  const attributes = intAttributes({ rows, offset: input.offset, stride: input.stride, columns: n });
+  const outputs = [halfOutput([rows, n]), halfOutput([rows, n / 2])];
+  const [both, gated] = e.native('LinearSwiglu', [input.name, forward], attributes, outputs);
+  return {
+    both: { name: both, rows, width: n, offset: 0, stride: n },
+    gated: { name: gated, rows, width, offset: 0, stride: n / 2 },
+  };
+}
+
+export function lowerSwiglu(e: Emitter, node: Node<'swiglu'>): boolean {
+  const pair = isHalfPrecision(e) ? gatedPair(e, node.inputs[0]) : undefined;
+  if (pair === undefined) return false;
+  e.bindHalf(node.outputs[0], computePair(e, pair).gated);
+  return true;
+}
+
+/** Takes an interleaved matrix apart into the halves of two values. */
+function split(e: Emitter, both: HalfMatrix, values: readonly Value[]): void {
+  const width = values[0].shape[1];
+  const half = halfMatrix(both.rows, width);
+  const attributes = intAttributes({ rows: both.rows, width });
+  e.native('SplitPair', [both.name], attributes, [half.output, half.output].map(optional)).forEach((name, index) => {
+    e.bindHalf(values[index], half.named(name));
+  });
+}
+
+/** Binds gate or up alone, if the value is part of a pair. */
+export function splitGatedPair(e: Emitter, value: Value): boolean {
+  const pair = gatedPair(e, value);
+  if (pair === undefined) return false;
+  split(e, computePair(e, pair).both, [pair.gate, pair.up]);
+  return true;
+}
+
+interface PairGradient {
+  /** Gradients of gate and up, interleaved. */
+  readonly matrix: HalfMatrix;
+  readonly values: readonly [Value, Value];
+  readonly weights: readonly [Value, Value];
+}
+
+/** The interleaved gradient that a value is the gate's or the up's part of. */
+export function pairGradient(e: Emitter, value: Value): PairGradient | undefined {
+  const node = e.view.producerOf(value);
+  if (node?.kind !== 'swigluBackward') return undefined;
+  const [gate, up, dy] = node.inputs;
+  const pair = gatedPair(e, gate);
+  if (pair === undefined || pair.up !== up) return undefined;
+  return e.once(`gradient of pair ${e.idOf(node.outputs[0])}`, () => {
+    const { both } = computePair(e, pair);
+    const [dGate, dUp] = node.outputs;
+    const matrix = { ...both, name: pairGradientName(e, { both, dy, width: gate.shape[1] }) };
+    return { matrix, values: [dGate, dUp], weights: pair.weights } as const;
+  });
+}
+
+function pairGradientName(e: Emitter, { both, dy, width }: { both: HalfMatrix; dy: Value; width: number }): Name {
+  const outputs = [halfOutput([both.rows, both.stride])];
+  const layer = e.view.producerOf(dy);
+  if (layer?.kind === 'linearInputGradient' && e.view.isReadOnce(dy) && isUnmade(e, dy)) {
+    const [dz, weight] = layer.inputs;
+    const x = e.halfOf(dz);
+    const packed = packedWeight(e, [weight]);
+    invariant(packed.width === roundUp(width, TILE), 'the gradient of a gated unit is as wide as the unit');
+    const attributes = intAttributes({ rows: x.rows, offset: x.offset, stride: x.stride, columns: width });
+    return e.native('LinearSwigluGradient', [x.name, packed.backward, both.name], attributes, outputs)[0];
+  }
+  const { name, rows, offset, stride } = e.halfOf(dy);
+  const attributes = intAttributes({ rows, width, offset, stride });
+  return e.native('SwigluPairBackward', [name, both.name], attributes, outputs)[0];
+}
+
+export function lowerSwigluBackward(e: Emitter, node: Node<'swigluBackward'>): boolean {
+  const gradient = isHalfPrecision(e) ? pairGradient(e, node.outputs[0]) : undefined;
+  if (gradient === undefined) return false;
+  split(e, gradient.matrix, gradient.values);
+  return true;
+}

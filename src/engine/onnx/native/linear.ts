@@ -1,0 +1,150 @@
+/** Linear layers and their gradients as packed products in bfloat16; layers of one input as one product. */
+import type { Node, Value } from '../../graph/types.js';
+import type { Emitter, Name } from '../emitter.js';
+import { type HalfMatrix, roundUp, TILE } from '../half-matrix.js';
+import { gatedPair, pairGradient, splitGatedPair } from './gated.js';
+import {
+  floatOutput,
+  floatProduct,
+  halfProduct,
+  INTERLEAVED,
+  intAttributes,
+  isHalfPrecision,
+  isUnmade,
+  packedWeight,
+  STACKED,
+  wantsHalf,
+} from './products.js';
+
+/** Layers that one product computes. */
+const MAX_GROUP = 10;
+
+const widthOf = ({ shape }: Value): number => shape[shape.length - 1];
+
+export function lowerLinear(e: Emitter, node: Node<'linear'>): boolean {
+  if (!isHalfPrecision(e)) return false;
+  const [x, weight, bias] = node.inputs;
+  const [y] = node.outputs;
+  if (splitGatedPair(e, y)) return true;
+  if (!wantsHalf(e, y)) {
+    const { forward, rows } = packedWeight(e, [weight]);
+    const operands = { x: e.halfOf(x), weight: forward, n: rows, columns: widthOf(y) };
+    e.bind(y, floatProduct(e, { ...operands, bias: bias && e.nameOf(bias) }));
+    return true;
+  }
+  const group = e.view.isInput(weight) ? layersBeside(e, node) : [node];
+  const weights = group.map(({ inputs }) => inputs[1]);
+  const { forward, rows } = packedWeight(e, weights);
+  const columns = group.length === 1 ? widthOf(y) : rows;
+  const product = { x: e.halfOf(x), weight: forward, n: rows, columns, bias: bias && stackedBias(e, group, columns) };
+  const whole = halfProduct(e, product);
+  let offset = 0;
+  for (const { outputs } of group) {
+    const width = widthOf(outputs[0]);
+    e.bindHalf(outputs[0], { ...whole, width, offset });
+    offset += roundUp(width, TILE);
+  }
+  return true;
+}
+
+/** Layers with the same input whose results are wanted in the same form, this one included, in order of the graph. */
+function layersBeside(e: Emitter, node: Node<'linear'>): Node[] {
+  const [x, , bias] = node.inputs;
+  const fitting = e.view
+    .consumersOf(x)
+    .filter(
+      ({ kind, inputs, outputs: [y] }) =>
+        kind === 'linear' &&
+        inputs[0] === x &&
+        e.view.isInput(inputs[1]) &&
+        (inputs[2] === undefined) === (bias === undefined) &&
+        isUnmade(e, y) &&
+        wantsHalf(e, y) &&
+        gatedPair(e, y) === undefined,
+    );
+  const group = [...new Set(fitting)];
+  return group.length <= MAX_GROUP && group.includes(node as Node) ? group : [node as Node];
+}
+
+/** Biases as one vector over the padded columns of a group. */
+function stackedBias(e: Emitter, group: readonly Node[], columns: number): Name {
+  const parts = group.flatMap(({ inputs: [, , bias] }) => {
+    const padding = group.length === 1 ? 0 : roundUp(bias.shape[0], TILE) - bias.shape[0];
+    const zeros = () => e.cached(`zeros ${padding}`, [padding], () => new Float32Array(padding));
+    return padding === 0 ? [e.nameOf(bias)] : [e.nameOf(bias), zeros()];
+  });
+  void columns;
+  return parts.length === 1 ? parts[0] : e.node('Concat', parts, { axis: { int: 0 } })[0];
+}
+
+export function lowerLinearInputGradient(e: Emitter, node: Node<'linearInputGradient'>): boolean {
+  if (!isHalfPrecision(e)) return false;
+  const [dy, weight] = node.inputs;
+  const [dx] = node.outputs;
+  const { backward, width } = packedWeight(e, [weight]);
+  const product = { x: e.halfOf(dy), weight: backward, n: width, columns: widthOf(dx) };
+  if (wantsHalf(e, dx)) e.bindHalf(dx, halfProduct(e, product));
+  else e.bind(dx, floatProduct(e, product));
+  return true;
+}
+
+/** dyᵀ·x [O, I] of all weights whose dy are columns of one matrix and whose x is the same. */
+export function lowerLinearWeightGradient(e: Emitter, node: Node<'linearWeightGradient'>): boolean {
+  if (!isHalfPrecision(e)) return false;
+  const [dy, x] = node.inputs;
+  const beside = e.view.consumersOf(x).filter((other) => other.kind === node.kind && other.inputs[1] === x);
+  const gradient = pairGradient(e, dy);
+  if (gradient !== undefined) {
+    const both = gradient.values.map((value) => beside.find(({ inputs }) => inputs[0] === value));
+    if (both.every((other) => other !== undefined)) {
+      emitWeightGradient(e, both, gradient.matrix, INTERLEAVED);
+      return true;
+    }
+  }
+  const matrix = e.halfOf(dy);
+  const group = beside
+    .filter(({ inputs: [other], outputs: [dw] }) => origin(e, other) === origin(e, dy) && isUnmade(e, dw))
+    .map((other) => ({ other, part: e.halfOf(other.inputs[0]) }))
+    .sort((a, b) => a.part.offset - b.part.offset);
+  const isRun = group.every(
+    ({ part }, index) =>
+      part.name === matrix.name && part.offset === (index === 0 ? part.offset : endOf(group[index - 1].part)),
+  );
+  if (isRun && group.length <= MAX_GROUP) {
+    emitWeightGradient(
+      e,
+      group.map(({ other }) => other),
+      group[0].part,
+      STACKED,
+    );
+  } else emitWeightGradient(e, [node as Node], matrix, STACKED);
+  return true;
+}
+
+/** Where the next matrix begins if it stands beside this one. */
+export const endOf = ({ offset, width }: HalfMatrix): number => offset + roundUp(width, TILE);
+
+/** The node a gradient comes from, rotations and reshaping aside; the value itself for an input. */
+function origin(e: Emitter, value: Value): Node | Value {
+  const producer = e.view.producerOf(value);
+  if (producer === undefined) return value;
+  return producer.kind === 'reshape' || producer.kind === 'rotary' ? origin(e, producer.inputs[0]) : producer;
+}
+
+function emitWeightGradient(e: Emitter, nodes: readonly Node[], dy: HalfMatrix, mode: number): void {
+  const x = e.halfOf(nodes[0].inputs[1]);
+  const attributes = intAttributes({
+    tokens: x.rows,
+    mode,
+    dyOffset: dy.offset,
+    dyStride: dy.stride,
+    xOffset: x.offset,
+    xStride: x.stride,
+    width: x.width,
+    ...Object.fromEntries(nodes.map(({ outputs: [dw] }, index) => [`rows${index}`, dw.shape[0]])),
+  });
+  const outputs = nodes.map(({ outputs: [dw] }) => floatOutput(dw.shape));
+  e.native('WeightGradient', [dy.name, x.name], attributes, outputs).forEach((name, index) => {
+    e.bind(nodes[index].outputs[0], name);
+  });
+}

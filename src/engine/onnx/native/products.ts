@@ -1,0 +1,120 @@
+/** What native lowerings of matrix products share: packed weights, product nodes, and who reads a result in which form. */
+import type { OpKind } from '../../graph/catalogue.js';
+import type { Node, Shape, Value } from '../../graph/types.js';
+import type { Emitter, Name, NativeOutput } from '../emitter.js';
+import { type HalfMatrix, roundUp, TILE } from '../half-matrix.js';
+import type { Attribute } from '../model-writer.js';
+
+/** Elements of a packed tile. */
+const TILE_ELEMENTS = 512;
+
+/** How several weights are packed as one: one after the other, or the rows of two by turns of 16. */
+export const STACKED = 0;
+export const INTERLEAVED = 1;
+type PackMode = typeof STACKED | typeof INTERLEAVED;
+
+/** Whether products are to be computed in bfloat16 by the kernels of training. */
+export const isHalfPrecision = ({ options }: Emitter): boolean =>
+  options.precision === 'bfloat16' && options.kernels.has('LinearHalf');
+
+export const intAttributes = (values: Readonly<Record<string, number>>): Record<string, Attribute> =>
+  Object.fromEntries(Object.entries(values).map(([name, int]) => [name, { int }]));
+
+export const floatOutput = (shape: Shape): NativeOutput => ({ type: 'float32', shape });
+export const halfOutput = (shape: Shape): NativeOutput => ({ type: 'bfloat16', shape });
+/** The same, not made where nothing reads it. */
+export const optional = (output: NativeOutput): NativeOutput => ({ ...output, isOptional: true });
+
+interface PackedWeight {
+  /** Operand of x·Wᵀ. */
+  readonly forward: Name;
+  /** Operand of dy·W. */
+  readonly backward: Name;
+  /** Σ of the weights' rows, each padded. */
+  readonly rows: number;
+  /** Columns, padded. */
+  readonly width: number;
+}
+
+/** The packed form of weights [O_i, I] with one input: once a run. */
+export function packedWeight(e: Emitter, weights: readonly Value[], mode: PackMode = STACKED): PackedWeight {
+  const rows = weights.reduce((sum, { shape }) => sum + roundUp(shape[0], TILE), 0);
+  const width = roundUp(weights[0].shape[1], TILE);
+  const outputs = [
+    optional(halfOutput([rows / 16, width / TILE, TILE_ELEMENTS])),
+    optional(halfOutput([width / 16, rows / TILE, TILE_ELEMENTS])),
+  ];
+  const inputs = weights.map((weight) => e.nameOf(weight));
+  const [forward, backward] = e.native('Pack', inputs, { mode: { int: mode } }, outputs);
+  return { forward, backward, rows, width };
+}
+
+interface Product {
+  readonly x: HalfMatrix;
+  /** Packed, with `n` columns of the result, padded; `columns` of them exist. */
+  readonly weight: Name;
+  readonly n: number;
+  readonly columns: number;
+  readonly alpha?: number;
+  /** float32 [rows, columns] to be added. */
+  readonly residual?: Name | undefined;
+  readonly bias?: Name | undefined;
+}
+
+const productAttributes = ({ x, columns, alpha = 1 }: Product): Record<string, Attribute> => ({
+  ...intAttributes({ rows: x.rows, offset: x.offset, stride: x.stride, columns }),
+  alpha: { float: alpha },
+});
+
+function productInputs({ x, weight, residual = '', bias = '' }: Product): Name[] {
+  if (bias !== '') return [x.name, weight, residual, bias];
+  return residual === '' ? [x.name, weight] : [x.name, weight, residual];
+}
+
+/** alpha · x·Wᵀ (+ residual) (+ bias) as bfloat16. */
+export function halfProduct(e: Emitter, product: Product): HalfMatrix {
+  const { x, n, columns } = product;
+  const outputs = [halfOutput([x.rows, n])];
+  const [name] = e.native('LinearHalf', productInputs(product), productAttributes(product), outputs);
+  return { name, rows: x.rows, width: columns, offset: 0, stride: n };
+}
+
+/** The same as float32 [rows, columns]. */
+export function floatProduct(e: Emitter, product: Product): Name {
+  const outputs = [floatOutput([product.x.rows, product.columns])];
+  return e.native('LinearFloat', productInputs(product), productAttributes(product), outputs)[0];
+}
+
+/** Inputs that kernels of training read as bfloat16. */
+const HALF_INPUTS: { readonly [K in OpKind]?: readonly number[] } = {
+  linear: [0],
+  linearInputGradient: [0],
+  linearWeightGradient: [0, 1],
+  rmsNormBackward: [3],
+  swigluBackward: [2],
+  attention: [0, 1, 2],
+  attentionBackward: [0, 1, 2, 3, 4],
+  headLoss: [0],
+  headLossBackward: [0],
+};
+
+/** Whether all that read a value take it as bfloat16. */
+export function wantsHalf(e: Emitter, value: Value): boolean {
+  if (e.view.isOutput(value)) return false;
+  return e.view.consumersOf(value).every((node) => {
+    if (node.kind === 'reshape') return wantsHalf(e, node.outputs[0]);
+    // A rotation is fused into the attention that reads it.
+    if (node.kind === 'rotary') return !(node as Node<'rotary'>).params.inverse && wantsHalf(e, node.outputs[0]);
+    const positions = HALF_INPUTS[node.kind] ?? [];
+    return node.inputs.every((input, index) => input !== value || positions.includes(index));
+  });
+}
+
+/** Whether nothing of a value exists yet. */
+export const isUnmade = (e: Emitter, value: Value): boolean => !e.hasFloat(value) && !e.hasHalf(value);
+
+/** The value before any reshaping. */
+export function unshaped(e: Emitter, value: Value): Value {
+  const producer = e.view.producerOf(value);
+  return producer?.kind === 'reshape' && isUnmade(e, value) ? unshaped(e, producer.inputs[0]) : value;
+}
