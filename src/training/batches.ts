@@ -155,10 +155,19 @@ export function planMicroBatches(
   rows: readonly number[],
   maxTokens: number,
 ): MicroBatch[] {
-  const sorted = [...rows].sort((a, b) => examples[b].tokens.length - examples[a].tokens.length || a - b);
+  return planLengths(
+    examples.map(({ tokens }) => tokens.length - 1),
+    rows,
+    maxTokens,
+  );
+}
+
+/** The same of rows that are `lengths[row]` positions long. */
+export function planLengths(lengths: readonly number[], rows: readonly number[], maxTokens: number): MicroBatch[] {
+  const sorted = [...rows].sort((a, b) => lengths[b] - lengths[a] || a - b);
   const parts: MicroBatch[] = [];
   for (let start = 0; start < sorted.length; ) {
-    const time = timeBucket(examples[sorted[start]].tokens.length - 1);
+    const time = timeBucket(lengths[sorted[start]]);
     const most = Math.max(1, Math.floor(maxTokens / time));
     const part = sorted.slice(start, start + most);
     parts.push({ rows: part, batch: Math.min(most, rowBucket(part.length)), time });
