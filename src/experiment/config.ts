@@ -40,11 +40,14 @@ const support = z
   );
 
 /** How strong a tilt is. Exactly one of them. */
-const strengthSchema = z.union([
-  z.strictObject({ lambda: z.number().min(0).describe('λ itself, which is not portable between models') }),
-  z.strictObject({ budgetNats: z.number().positive().describe('mean KL(tilted ‖ untilted) a token') }),
-  z.strictObject({ maxAccuracyLoss: z.number().positive().lt(1).describe('accuracy the teacher may lose, 0–1') }),
-]);
+const strengthSchema = z.union(
+  [
+    z.strictObject({ lambda: z.number().min(0).describe('λ itself, which is not portable between models') }),
+    z.strictObject({ budgetNats: z.number().positive().describe('mean KL(tilted ‖ untilted) a token') }),
+    z.strictObject({ maxAccuracyLoss: z.number().positive().lt(1).describe('accuracy the teacher may lose, 0–1') }),
+  ],
+  { error: 'expected one of lambda, budgetNats (above 0) and maxAccuracyLoss (above 0, below 1)' },
+);
 
 export type StrengthConfig = z.output<typeof strengthSchema>;
 
@@ -94,6 +97,12 @@ const replicateSchema = z.strictObject({
 
 export type Replicate = z.output<typeof replicateSchema>;
 
+const taskSchema = z.discriminatedUnion('kind', [embeddedTaskSchema, datasetTaskSchema]);
+
+const portraits = z.strictObject({
+  count: count().default(200).describe('validation questions that show how each model writes'),
+});
+
 const settings = {
   training: trainingSchema.omit({ seed: true }).describe('of students'),
   replicates: z.array(replicateSchema).min(1),
@@ -102,9 +111,6 @@ const settings = {
     count: count().default(500).describe('traces that the proxy gradient is made of'),
     temperature: temperature.describe('at which the teacher samples them'),
   }),
-  portraits: z
-    .strictObject({ count: count().default(200).describe('validation questions that show how each model writes') })
-    .prefault({}),
   calibration: z.strictObject({
     count: count().default(200).describe('questions on which strengths are solved for'),
     tolerance: z.number().positive().default(0.05).describe('relative distance from the target'),
@@ -123,8 +129,9 @@ const settings = {
 export const runSchema = z.strictObject({
   schemaVersion: z.literal(RUN_SCHEMA_VERSION),
   name: z.string().min(1),
-  task: z.discriminatedUnion('kind', [embeddedTaskSchema, datasetTaskSchema]),
+  task: taskSchema,
   ...settings,
+  portraits: portraits.prefault({}),
   sampling: z
     .strictObject({
       maxTokens: count().optional().describe('most tokens of a response; default: what the task says'),
@@ -140,7 +147,11 @@ export const runSchema = z.strictObject({
     .optional()
     .describe('tokens a second of each arm beside plain sampling; absent: not measured'),
   shownTraces: z.int().min(0).default(3).describe('questions whose traces the report shows side by side'),
-  quick: z.strictObject(settings).partial().optional().describe('what --quick changes'),
+  quick: z
+    .strictObject({ ...settings, portraits, task: z.record(z.string(), z.unknown()).describe('merged into the task') })
+    .partial()
+    .optional()
+    .describe('what --quick changes'),
   workers: count().optional().describe('processes that compute; default: one for each core, within the memory'),
   threads: count().optional().describe('threads of each; default: the cores divided among the workers'),
   memoryGiB: z.number().positive().optional().describe('most memory of all workers; default: what is free'),
@@ -156,6 +167,28 @@ export function effectiveConfig({ quick, ...config }: RunConfig, isQuick: boolea
       `quick: the configuration '${config.name}' says nothing about a quick run. Leave --quick out.`,
     );
   }
-  const changes = Object.entries(quick).filter(([, value]) => value !== undefined);
-  return { ...config, ...Object.fromEntries(changes) };
+  const { task, ...rest } = quick;
+  const changes = Object.entries(rest).filter(([, value]) => value !== undefined);
+  return {
+    ...config,
+    ...Object.fromEntries(changes),
+    task: task === undefined ? config.task : changedTask(config, task),
+  };
+}
+
+function changedTask({ task }: RunConfig, change: Readonly<Record<string, unknown>>): RunConfig['task'] {
+  const changed = taskSchema.safeParse(merged(task, change));
+  if (changed.success) return changed.data;
+  throw new ConfigError(`quick.task: ${z.prettifyError(changed.error)}`);
+}
+
+/** Objects are merged key by key; everything else takes the place of what was there. */
+function merged(base: unknown, change: unknown): unknown {
+  const isObject = (value: unknown): value is Record<string, unknown> =>
+    typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (!isObject(base) || !isObject(change)) return change;
+  return {
+    ...base,
+    ...Object.fromEntries(Object.entries(change).map(([key, value]) => [key, merged(base[key], value)])),
+  };
 }
