@@ -18,7 +18,7 @@ const USABLE_FRACTION = 0.9;
 export function identifyRun(
   model: LanguageModel,
   examples: readonly TrainingExample[],
-  config: TrainingConfig,
+  config: Readonly<Record<string, unknown>>,
 ): RunIdentity {
   const settings = Object.entries(config).filter(([key]) => !FREE_SETTINGS.includes(key));
   return {

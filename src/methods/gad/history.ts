@@ -1,5 +1,6 @@
 /** The rows of a run's steps on disk, in step with its checkpoints. */
 import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../support/files.js';
 import { openJsonlAppender, readJsonl } from '../../support/jsonl.js';
@@ -18,6 +19,7 @@ export interface History {
 export async function openHistory(folder: string | undefined, lastStep: number): Promise<History> {
   const rows: StepRow[] = [];
   if (folder === undefined) return { rows, append: (row) => void rows.push(row), close: () => {} };
+  await mkdir(folder, { recursive: true });
   const path = join(folder, FILE);
   if (existsSync(path)) {
     for await (const { row } of readJsonl(path, { onTornLine: () => {} })) {

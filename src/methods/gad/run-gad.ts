@@ -74,11 +74,14 @@ export async function runGad(
   const copy = () => deriveModel(student, (_, source, into) => into.set(source));
   const reference = copy();
   const best = copy();
-  const run = identifyRun(student, examples, {
+  // When it is evaluated decides which student is best.
+  const identity = {
     ...config,
     method: 'gad',
     discriminatorKey: discriminator.key,
-  } as never);
+    evaluations: config.evaluateEverySteps,
+  };
+  const run = identifyRun(student, examples, identity);
   const critic = createDiscriminatorTrainer(discriminator, config, createRandom(deriveSeed(seed, 'spectral')));
   const policy = createPolicyTrainer(student, reference, config);
   const sampler = createRolloutSampler(student, { ...config, tokenizer: hooks.tokenizer });

@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { createCompiler } from '../../engine/compiler.js';
+import { openRuntime } from '../../engine/runtime/open.js';
+import { createModel, type LanguageModel } from '../../model/language-model.js';
+import { createRandom } from '../../support/random.js';
+import type { TrainingExample } from '../../training/batches.js';
+import type { StepRow } from './alarms.js';
+import { gadSchema } from './config.js';
+import { createTransformerDiscriminator } from './discriminator.js';
+import { smallConfig } from './gad.fixture.js';
+import { planGad, planStep } from './plan.js';
+import { type GadHooks, runGad } from './run-gad.js';
+
+const runtime = openRuntime({ threads: 1 });
+const compiler = createCompiler(runtime);
+let root: string;
+before(async () => {
+  root = await mkdtemp(join(tmpdir(), 'azeotrope-gad-'));
+});
+after(async () => {
+  await rm(root, { recursive: true });
+  compiler.dispose();
+  runtime.dispose();
+});
+
+/** The teacher counts up from the last word of the prompt and stops at 10. */
+const rows: TrainingExample[] = Array.from({ length: 10 }, (_, row) => {
+  const prompt = [row % 7, (3 * row) % 7];
+  const response = Array.from({ length: 4 }, (_, index) => Math.min(10, prompt[1] + 1 + index));
+  return { id: `row-${row}`, tokens: [...prompt, ...response, 11], responseStart: 2 };
+});
+
+type Changes = Parameters<typeof gadSchema.parse>[0];
+const settings = (changes: Changes = {}) =>
+  gadSchema.parse({
+    epochs: 2,
+    batchPrompts: 5,
+    groupSize: 3,
+    maxTokens: 8,
+    learningRate: 3e-3,
+    gradientClip: 1,
+    microBatchTokens: 64,
+    evaluateEverySteps: 2,
+    checkpointEverySteps: 1,
+    warmup: { epochs: 2, discriminatorOnlySteps: 1, learningRate: 2e-2, groupSize: 2 },
+    discriminator: { learningRate: 5e-3, gradientClip: 1, spectralNormalization: true, dropout: 0.1 },
+    ...(changes as object),
+  });
+
+async function run(changes: Changes = {}, hooks: GadHooks = {}) {
+  const student: LanguageModel = createModel(compiler, smallConfig, createRandom('student'));
+  const discriminator = createTransformerDiscriminator(compiler, {
+    config: smallConfig,
+    from: student,
+    random: createRandom('critic'),
+  });
+  try {
+    const result = await runGad(student, discriminator, rows, settings(changes), hooks);
+    const weights = [...student.parameters].map(([name, { data }]) => [name, [...data]]);
+    return { ...result, weights };
+  } finally {
+    student.dispose();
+    discriminator.dispose();
+  }
+}
+
+const timeless = (all: readonly StepRow[]) =>
+  all.map(({ rolloutMs, scoreMs, studentMs, discriminatorMs, ...row }) => row);
+
+describe('the plan of a run', () => {
+  test('warm-up, then adversarial epochs; the student waits while the discriminator learns alone', () => {
+    const config = settings();
+    const plan = planGad(config, rows.length);
+    assert.deepEqual(plan, { stepsPerEpoch: 2, warmupSteps: 4, totalSteps: 8 });
+    const steps = [1, 2, 4, 5, 8].map((step) => planStep(config, plan, step));
+    assert.deepEqual(
+      steps.map(({ phase }) => phase),
+      ['warmup', 'warmup', 'warmup', 'adversarial', 'adversarial'],
+    );
+    assert.deepEqual(
+      steps.map(({ updatesStudent }) => updatesStudent),
+      [false, true, true, true, true],
+    );
+    assert.deepEqual(
+      steps.map(({ epoch, batchIndex }) => [epoch, batchIndex]),
+      [
+        [0, 0],
+        [0, 1],
+        [1, 1],
+        [2, 0],
+        [3, 1],
+      ],
+    );
+  });
+
+  test('every ablation is a setting', () => {
+    const first = (changes: Changes, step: number) => {
+      const config = settings(changes);
+      const { phase, updatesStudent, updatesDiscriminator } = planStep(config, planGad(config, rows.length), step);
+      return [phase, updatesStudent, updatesDiscriminator];
+    };
+    const warmup = { epochs: 1, discriminatorOnlySteps: 1 };
+    assert.deepEqual(first({ warmup: { ...warmup, generator: false } }, 2), ['warmup', false, true]);
+    assert.deepEqual(first({ warmup: { ...warmup, discriminator: false } }, 1), ['warmup', true, false]);
+    assert.deepEqual(first({ warmup: { ...warmup, generator: false, discriminator: false } }, 1), [
+      'adversarial',
+      true,
+      true,
+    ]);
+    assert.deepEqual(first({ discriminator: { isFrozen: true } }, 5), ['adversarial', true, false]);
+  });
+});
+
+describe('a run', () => {
+  test('stopped after any step and run again it is the run straight through, bit for bit', async () => {
+    const evaluate: GadHooks['evaluate'] = async (_, step) => ({ correct: step === 6 ? 9 : 5, total: 10 });
+    const straight = await run({}, { evaluate });
+    assert.equal(straight.isComplete, true);
+    assert.equal(straight.rows.length, 8);
+    assert.deepEqual([straight.bestStep, straight.bestValidation], [6, { correct: 9, total: 10 }]);
+    const folder = join(root, 'resumed');
+    for (const stopAfter of [1, 4, 6]) {
+      const controller = new AbortController();
+      const onStep = ({ step }: StepRow) => step === stopAfter && controller.abort();
+      const part = await run({}, { folder, evaluate, onStep: (row) => void onStep(row), signal: controller.signal });
+      assert.deepEqual([part.numSteps, part.isComplete], [stopAfter, false]);
+    }
+    const resumed = await run({}, { folder, evaluate });
+    assert.deepEqual(timeless(resumed.rows), timeless(straight.rows));
+    assert.deepEqual(resumed.weights, straight.weights);
+    const lines = (await readFile(join(folder, 'steps.jsonl'), 'utf8')).trim().split('\n');
+    assert.deepEqual(
+      lines.map((line) => JSON.parse(line).step),
+      [1, 2, 3, 4, 5, 6, 7, 8],
+    );
+  });
+
+  test('sampling and training agree to 1e-4; times, lengths and scores are told for every step', async () => {
+    const { rows: steps } = await run();
+    for (const row of steps.filter(({ phase }) => phase === 'adversarial')) {
+      assert.ok(row.samplingDifferenceNats! < 1e-4);
+      assert.ok(row.numTokens > 0 && row.responseLength! > 0 && row.rolloutMs > 0);
+    }
+    assert.ok(steps.every((row) => Object.values(row).every((value) => !Number.isNaN(value))));
+    assert.equal(steps[0].studentLossNats, null);
+  });
+
+  test('a frozen discriminator, and one that is not warmed up, stay as they were', async () => {
+    const { rows: frozen } = await run({ discriminator: { isFrozen: true } });
+    assert.ok(frozen.every((row) => (row.phase === 'warmup') === (row.discriminatorGradientNorm !== null)));
+    const { rows: alone } = await run({ warmup: { epochs: 1, discriminator: false } });
+    assert.deepEqual(
+      alone.slice(0, 2).map(({ rewardMean, numTokens }) => [rewardMean, numTokens]),
+      [
+        [null, 0],
+        [null, 0],
+      ],
+    );
+  });
+
+  test('a diverging run stops with step, part and what to change', async () => {
+    await assert.rejects(
+      run({ learningRate: 1e30, gradientClip: 1e30, epochs: 20 }),
+      /Step \d+ \(adversarial\): .* not a finite number.*Lower learningRate|logits are not finite/s,
+    );
+  });
+});
