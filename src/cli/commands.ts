@@ -3,6 +3,11 @@ import type { CommandRow } from './command.js';
 /** The commands, in the order of the help. Each loads its own module only when it is asked for. */
 export const commands: readonly CommandRow[] = [
   {
+    name: 'tradeoff',
+    summary: 'What antidistillation sampling takes from students, and costs the teacher',
+    load: () => import('./tradeoff.js').then(({ tradeoff }) => tradeoff),
+  },
+  {
     name: 'demo',
     summary: 'See a small transformer trained from nothing, then asked',
     load: () => import('./demo.js').then(({ demo }) => demo),

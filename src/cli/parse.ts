@@ -32,13 +32,15 @@ export async function parseCommandLine(rows: readonly CommandRow[], argv: readon
     const commander = program.commands.find((candidate) => candidate.name() === row.name)!;
     const specs = addOptions(commander, command);
     commander.action(async () => {
-      const { config: path, ...flags } = commander.opts<Record<string, unknown>>();
+      const isOwn = ownsConfig(specs);
+      const { config: path, ...rest } = commander.opts<Record<string, unknown>>();
+      const flags = isOwn && path !== undefined ? { ...rest, config: path } : rest;
       for (const [index, value] of commander.args.entries()) {
         const key = command.arguments![index];
         if (key in flags) throw new ConfigError(`${key} is given twice: "${value}" and --${key} "${flags[key]}".`);
         flags[key] = value;
       }
-      const file = typeof path === 'string' ? await readConfigFile(path) : undefined;
+      const file = !isOwn && typeof path === 'string' ? await readConfigFile(path) : undefined;
       result = { command, config: buildConfig(command.options, specs, { flags, file }) };
     });
   }
@@ -60,6 +62,9 @@ export async function parseCommandLine(rows: readonly CommandRow[], argv: readon
   return result ?? { text };
 }
 
+/** Whether `--config` is an option like others, which the command itself understands. */
+const ownsConfig = (specs: readonly OptionSpec[]): boolean => specs.some(({ key }) => key === 'config');
+
 /** Gives a commander command the flags, arguments and help that follow from a command's schema. */
 function addOptions(commander: Commander, command: Command): OptionSpec[] {
   const specs = optionsOf(command.options);
@@ -72,9 +77,10 @@ function addOptions(commander: Commander, command: Command): OptionSpec[] {
   for (const spec of specs) {
     for (const option of flagsOf(spec)) commander.addOption(byPosition.has(spec.key) ? option.hideHelp() : option);
   }
-  commander.addOption(
-    new Option('--config <file>', 'YAML file of options, named as above in camelCase; flags win over it'),
-  );
+  if (!ownsConfig(specs)) {
+    const description = 'YAML file of options, named as above in camelCase; flags win over it';
+    commander.addOption(new Option('--config <file>', description));
+  }
   commander.addHelpText('after', `\nExamples:\n${command.examples.map((example) => `  ${example}`).join('\n')}`);
   return specs;
 }

@@ -4,7 +4,7 @@ export type ProgressOptions = {
   /** What is being done: `sampling`. */
   readonly label: string;
   readonly total: number;
-  /** What is counted, in the plural: `prompts`. */
+  /** What is counted, in the plural: `prompts`. `%`: parts of a hundred, of work whose parts take unequal times. */
   readonly unit: string;
   /** How many were done by an earlier run; they do not count for the rate. */
   readonly initial?: number;
@@ -76,12 +76,16 @@ function withoutCursorRestore(stream: ProgressStream): ProgressStream {
 export function formatProgress(state: ProgressOptions & { numDone: number; elapsedMs: number }): string {
   const { label, total, unit, numDone, elapsedMs } = state;
   const numNew = numDone - (state.initial ?? 0);
-  const base = `${label}: ${numDone}/${total} ${unit}`;
+  const isShare = unit === '%';
+  const base = isShare ? `${label}: ${Math.floor(numDone)} %` : `${label}: ${numDone}/${total} ${unit}`;
   if (numNew <= 0 || elapsedMs <= 0) return base;
   const perSecond = (numNew / elapsedMs) * 1000;
   const rate = perSecond >= 1 ? `${roundRate(perSecond)} ${unit}/s` : `${roundRate(1 / perSecond)} s each`;
-  if (numDone >= total) return `${base}, ${rate}, ${formatSeconds(elapsedMs / 1000)} in all`;
-  return `${base}, ${rate}, ${formatSeconds((total - numDone) / perSecond)} left`;
+  const time =
+    numDone >= total
+      ? `${formatSeconds(elapsedMs / 1000)} in all`
+      : `${formatSeconds((total - numDone) / perSecond)} left`;
+  return isShare ? `${base}, ${time}` : `${base}, ${rate}, ${time}`;
 }
 
 function roundRate(value: number): string {

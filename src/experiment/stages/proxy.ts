@@ -38,7 +38,6 @@ export async function runProxy(stage: Stage<'proxy'>, context: StageContext): Pr
     microBatchTokens: inputs.microBatchTokens,
     signal: context.signal,
     onProgress: (done, total) => context.onProgress(done / total),
-    log: context.log,
   });
   await writeProxy(context.folder, proxy.model.config, artefact);
   const { lossNats, responseTokens, gradientNorm, epsilon, epsilonStudy } = artefact;
