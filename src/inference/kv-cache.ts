@@ -89,20 +89,23 @@ export const cacheNames = (layer: number) => ({ keys: `cache.K.${layer}`, values
 export function createKvCache(runtime: Runtime, layout: CacheLayout, maxBytes: number): KvCache {
   const { numLayers, numKvHeads, width, dtype } = layout;
   type CacheTensor = Tensor<typeof dtype>;
-  const names = Array.from({ length: numLayers }, (_, layer) => Object.values(cacheNames(layer))).flat();
-  let tensors = new Map<string, CacheTensor>();
+  /** [2, slots, K, S, W] a layer, keys then values: the larger a block, the more of it lies in large pages. */
+  let layers: CacheTensor[] = [];
   let size: CacheSize = { slots: 0, capacity: 0 };
   /** Numbers of a head that hold its first `count` tokens: whole blocks in bfloat16. */
   const stored = (count: number) => (dtype === 'float32' ? count : Math.ceil(count / HALF_BLOCK) * HALF_BLOCK) * width;
-  /** First element of a head of a slot. */
-  const offset = ({ capacity }: CacheSize, slot: number, head: number) => (slot * numKvHeads + head) * capacity * width;
+  /** First element of a head of a slot: 0 of its keys, 1 of its values. */
+  const offset = ({ slots, capacity }: CacheSize, half: number, slot: number, head: number) =>
+    ((half * slots + slot) * numKvHeads + head) * capacity * width;
 
   const moveInto = (target: Numbers, source: Numbers, next: CacheSize, used: readonly number[]): void => {
     for (let slot = 0; slot < Math.min(size.slots, next.slots, used.length); slot++) {
       const count = stored(Math.min(used[slot], size.capacity));
-      for (let head = 0; head < numKvHeads; head++) {
-        const start = offset(size, slot, head);
-        target.set(source.subarray(start, start + count), offset(next, slot, head));
+      for (const half of [0, 1]) {
+        for (let head = 0; head < numKvHeads; head++) {
+          const start = offset(size, half, slot, head);
+          target.set(source.subarray(start, start + count), offset(next, half, slot, head));
+        }
       }
     }
   };
@@ -120,36 +123,41 @@ export function createKvCache(runtime: Runtime, layout: CacheLayout, maxBytes: n
       };
       checkCacheFits(layout, need, maxBytes);
       const next = roundedSize(cacheFits(layout, both, maxBytes) ? both : need);
-      const grown = new Map<string, CacheTensor>();
-      for (const name of names) {
-        const tensor = runtime.tensor(dtype, [next.slots, numKvHeads, next.capacity, width]);
-        grown.set(name, tensor);
-        const old = tensors.get(name);
-        if (old === undefined) continue;
-        moveInto(tensor.data, old.data, next, used);
-        old.dispose(); // at once: the old and the new cache never stand side by side
-      }
-      tensors = grown;
+      const old = layers;
+      layers = Array.from({ length: numLayers }, (_, layer) => {
+        const tensor = runtime.tensor(dtype, [2, next.slots, numKvHeads, next.capacity, width]);
+        if (old.length === 0) return tensor;
+        moveInto(tensor.data, old[layer].data, next, used);
+        old[layer].dispose(); // at once: the old and the new cache never stand side by side
+        return tensor;
+      });
       size = next;
       return true;
     },
     copy(from, to, count) {
       invariant(count <= size.capacity, `cannot copy ${count} of ${size.capacity} cached tokens`);
-      for (const { data } of tensors.values()) {
-        for (let head = 0; head < numKvHeads; head++) {
-          const start = offset(size, from, head);
-          data.copyWithin(offset(size, to, head), start, start + stored(count));
+      for (const { data } of layers) {
+        for (const half of [0, 1]) {
+          for (let head = 0; head < numKvHeads; head++) {
+            const start = offset(size, half, from, head);
+            data.copyWithin(offset(size, half, to, head), start, start + stored(count));
+          }
         }
       }
     },
     views(firstSlot, batch) {
       const shape = [batch, numKvHeads, size.capacity, width];
-      const start = offset(size, firstSlot, 0);
-      return Object.fromEntries([...tensors].map(([name, tensor]) => [name, runtime.view(tensor, start, shape)]));
+      const view = (layer: CacheTensor, half: number) => runtime.view(layer, offset(size, half, firstSlot, 0), shape);
+      return Object.fromEntries(
+        layers.flatMap((layer, index) => {
+          const { keys, values } = cacheNames(index);
+          return [[keys, view(layer, 0)] as const, [values, view(layer, 1)] as const];
+        }),
+      );
     },
     dispose() {
-      for (const tensor of tensors.values()) tensor.dispose();
-      tensors.clear();
+      for (const tensor of layers) tensor.dispose();
+      layers = [];
       size = { slots: 0, capacity: 0 };
     },
   };

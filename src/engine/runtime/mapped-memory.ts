@@ -18,6 +18,8 @@ const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 /** Below this a mapping of its own wastes more than it saves. */
 const SMALLEST_MAPPING_BYTES = 256 * 1024;
 const SMALLEST_HUGE_BYTES = 4 * 2 ** 20;
+/** Large pages start at multiples of this. */
+const HUGE_PAGE_BYTES = 2 ** 21;
 
 let allocate: Allocate | undefined;
 /** Referenced for good: functions of a library that was collected crash. */
@@ -51,13 +53,17 @@ function createAllocator(koffi: Koffi): Allocate {
   return (sizeBytes) => {
     // A view beyond Node's limit on external buffers would end the process (fatal error in koffi 3.3).
     if (sizeBytes < SMALLEST_MAPPING_BYTES || sizeBytes > constants.MAX_LENGTH) return small(sizeBytes);
-    const address: bigint | null = map(null, sizeBytes, PROT_READ_WRITE, privateFlags, -1, 0);
-    if (address === null || address === MAP_FAILED) {
+    const isHuge = process.platform === 'linux' && sizeBytes >= SMALLEST_HUGE_BYTES;
+    // Addresses cost nothing: as many more as it takes to start where a large page does.
+    const mappedBytes = isHuge ? sizeBytes + HUGE_PAGE_BYTES : sizeBytes;
+    const mapped: bigint | null = map(null, mappedBytes, PROT_READ_WRITE, privateFlags, -1, 0);
+    if (mapped === null || mapped === MAP_FAILED) {
       throw allocationError(sizeBytes, `mmap failed with error ${koffi.errno()}`);
     }
-    if (process.platform === 'linux' && sizeBytes >= SMALLEST_HUGE_BYTES) advise(address, sizeBytes, MADV_HUGEPAGE);
+    const address = isHuge ? roundUp(mapped, BigInt(HUGE_PAGE_BYTES)) : mapped;
+    if (isHuge) advise(address, sizeBytes, MADV_HUGEPAGE);
     const buffer = koffi.view(address, sizeBytes);
-    addresses.register(buffer, { address, sizeBytes });
+    addresses.register(buffer, { address: mapped, sizeBytes: mappedBytes });
     return {
       buffer,
       byteOffset: 0,
@@ -65,3 +71,5 @@ function createAllocator(koffi: Koffi): Allocate {
     };
   };
 }
+
+const roundUp = (address: bigint, multiple: bigint): bigint => ((address + multiple - 1n) / multiple) * multiple;
