@@ -51,7 +51,7 @@ describe('the recipes', () => {
       );
       assert.ok(estimate.totalSeconds! > 86_400 && estimate.peakBytes! > 4 * 7.6e9);
       const told = describeEstimate(estimate, { cores: 2, freeBytes: 16e9 });
-      assert.match(told, /teacher +7\.62 G parameters, 30 GB/);
+      assert.match(told, /teacher +7\.62 B parameters, 30 GB/);
       assert.match(told, /does not fit/);
     });
   }

@@ -213,7 +213,7 @@ export function describeEstimate(
 
 function count(value: number): string {
   if (value === 0) return '–';
-  const units = ['', ' k', ' M', ' G', ' T'];
+  const units = ['', ' k', ' M', ' B', ' T'];
   const power = value < 10_000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(value) / 3));
   return power === 0 ? String(Math.round(value)) : `${(value / 1000 ** power).toPrecision(3)}${units[power]}`;
 }
