@@ -53,6 +53,11 @@ export const commands: readonly CommandRow[] = [
     load: () => import('./grade.js').then(({ grade }) => grade),
   },
   {
+    name: 'report',
+    summary: 'The page and figures of a trade-off run, made again from its records',
+    load: () => import('./report.js').then(({ report }) => report),
+  },
+  {
     name: 'inspect',
     summary: 'What a checkpoint is, and the memory it needs',
     load: () => import('./inspect.js').then(({ inspect }) => inspect),

@@ -10,7 +10,7 @@ const WIDTH = 90;
 /** Headline, a table of the settings with 95 % intervals, and what was found in plain words. */
 export function summarizeRun({ tradeoff, details }: RunTables): string {
   const findings = findResults(tradeoff);
-  const { headline, paragraphs } = readResult(findings, details);
+  const { headline, verdict, paragraphs } = readResult(findings, details);
   const { undistilled } = findings;
   const rows = [
     ['', 'teacher', 'student'],
@@ -33,7 +33,7 @@ export function summarizeRun({ tradeoff, details }: RunTables): string {
       : []),
   ];
   const quick = details.isQuick ? 'A quick run: fewer points, fewer traces; its numbers are rough.\n\n' : '';
-  return `\n${quick}${wrap(headline)}\n\n${alignColumns(rows)}\n\n${texts.map((text) => wrap(text)).join('\n')}\n`;
+  return `\n${quick}${wrap(`${headline} ${verdict}`.trim())}\n\n${alignColumns(rows)}\n\n${texts.map((text) => wrap(text)).join('\n')}\n`;
 }
 
 function alignColumns(rows: readonly (readonly string[])[]): string {

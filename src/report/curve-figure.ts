@@ -1,7 +1,9 @@
 /** Curves of numbers over numbers, with bands: training length, step size of differences, anything over steps. */
 import * as Plot from '@observablehq/plot';
+import { alongCurve, overlap } from './labels.js';
 import {
   bottomAxis,
+  type Canvas,
   FONT_SIZE,
   leftAxis,
   legend,
@@ -12,7 +14,7 @@ import {
   symbols,
   textAt,
 } from './marks.js';
-import { draw } from './svg.js';
+import { draw, textWidth } from './svg.js';
 import { color, type SeriesStyle } from './theme.js';
 
 export interface CurvePoint {
@@ -56,7 +58,15 @@ export function drawCurves(curves: readonly Curve[], options: CurveOptions): str
   const top = legendHeight(entries, width) + 34;
   return draw({
     ...{ width, height: top + (width < 500 ? 240 : 300) },
-    ...{ marginTop: top, marginLeft: 50, marginRight: 20, marginBottom: 50 },
+    ...{
+      marginTop: top,
+      marginLeft: 50,
+      marginRight: 20,
+      marginBottom: 50,
+      insetLeft: 10,
+      insetRight: 10,
+      insetBottom: highlight ? 38 : y.isLogarithmic ? 14 : 0,
+    },
     x: scaleOf(x),
     y: scaleOf(y),
     r: { type: 'identity' },
@@ -64,25 +74,7 @@ export function drawCurves(curves: readonly Curve[], options: CurveOptions): str
       ...legend(entries, width),
       ...bottomAxis(axisOf(x)),
       ...leftAxis(axisOf(y)),
-      markup((canvas) =>
-        references
-          .map(
-            ({ name, y: value }) =>
-              lineAt([canvas.left, canvas.y(value)], [canvas.right, canvas.y(value)], {
-                stroke: 'muted',
-                width: 1.3,
-                dash: '5 4',
-              }) +
-              textAt(name, {
-                x: canvas.right - 4,
-                y: canvas.y(value) - 9,
-                fill: 'muted',
-                anchor: 'end',
-                hasHalo: true,
-              }),
-          )
-          .join(''),
-      ),
+      markup((canvas) => references.map((reference) => referenceLine(reference, { canvas, curves })).join('')),
       ...curves.flatMap(({ style, points }) => {
         const stroke = color(style.token);
         const banded = points.filter(({ lower, upper }) => lower !== undefined && upper !== undefined);
@@ -113,23 +105,37 @@ export function drawCurves(curves: readonly Curve[], options: CurveOptions): str
         ? [
             markup((canvas) => {
               const [across, down] = [canvas.x(highlight.x), canvas.y(highlight.y)];
-              const isRight = across > (canvas.left + canvas.right) / 2;
               const ring = `<circle cx="${round(across)}" cy="${round(down)}" r="10" fill="none" stroke="${color('ink')}" stroke-width="1.2"/>`;
               return (
-                ring +
-                textAt(highlight.text, {
-                  x: across + (isRight ? -16 : 16),
-                  y: down - FONT_SIZE * 1.6,
-                  fill: 'ink',
-                  anchor: isRight ? 'end' : 'start',
-                  hasHalo: true,
-                })
+                ring + textAt(highlight.text, { x: across, y: down + 21, fill: 'ink', anchor: 'middle', hasHalo: true })
               );
             }),
           ]
         : []),
     ],
   });
+}
+
+/** A horizontal line with its name where no curve runs through it, as far as there is such a place. */
+function referenceLine(
+  { name, y }: { name: string; y: number },
+  { canvas, curves }: { canvas: Canvas; curves: readonly Curve[] },
+): string {
+  const at = canvas.y(y);
+  const taken = curves.flatMap(({ points }) =>
+    alongCurve(points.map((point) => [canvas.x(point.x), canvas.y(point.y)])),
+  );
+  const width = textWidth(name, FONT_SIZE);
+  const places = [canvas.right - 6 - width, canvas.left + 6, (canvas.left + canvas.right - width) / 2].flatMap((x) =>
+    [-10, 10, -22, 22].map((shift) => ({ x, y: at + shift })),
+  );
+  const isFree = (place: { x: number; y: number }) => {
+    const box = { left: place.x, right: place.x + width, top: place.y - 7, bottom: place.y + 7 };
+    return box.bottom < canvas.bottom - 2 && !taken.some((other) => overlap(box, other));
+  };
+  const place = places.find(isFree) ?? places[0];
+  const line = lineAt([canvas.left, at], [canvas.right, at], { stroke: 'muted', width: 1.3, dash: '5 4' });
+  return line + textAt(name, { ...place, fill: 'muted', hasHalo: true });
 }
 
 const scaleOf = ({ isLogarithmic = false, domain }: CurveAxis) => ({

@@ -44,6 +44,7 @@ export interface ForestOptions {
 }
 
 const ROW = 34;
+const REFERENCE_ROW = 17;
 /** On a narrow page a name stands above its row. */
 const NARROW_ROW = 46;
 
@@ -55,17 +56,20 @@ export function drawForest(
   const isNarrow = width < 500;
   const rowHeight = isNarrow ? NARROW_ROW : ROW;
   const entries = options.legend ?? [];
-  const top = legendHeight(entries, width) + (references.length > 0 ? 26 : 8);
   const nameWidth = Math.max(...rows.map(({ name }) => textWidth(name, FONT_SIZE))) + 16;
   const left = isNarrow ? 10 : Math.min(nameWidth, width * 0.4);
   const valueWidth = 112;
+  const right = isNarrow ? 14 : valueWidth;
+  const placed = placeReferences(references, (rate) => left + rate * (width - left - right));
+  const levels = Math.max(0, ...placed.map(({ level }) => level + 1));
+  const top = legendHeight(entries, width) + 8 + REFERENCE_ROW * levels;
   const indices = rows.map((_, index) => index);
   // The mark of a row whose name stands above lies in the lower part.
   const down = isNarrow ? 0.18 : 0;
   const middle = (index: number) => index + down;
   return draw({
     ...{ width, height: top + rows.length * rowHeight + 48 },
-    ...{ marginTop: top, marginLeft: left, marginRight: isNarrow ? 14 : valueWidth, marginBottom: 48 },
+    ...{ marginTop: top, marginLeft: left, marginRight: right, marginBottom: 48 },
     x: { domain: [0, 1], label: null },
     y: { domain: [-0.5, rows.length - 0.5], reverse: true, axis: null },
     r: { type: 'identity' },
@@ -84,12 +88,13 @@ export function drawForest(
               stroke: 'line',
             }),
           );
-        const lines = references.map(({ name, rate }, index) => {
-          const anchor = rate > 0.8 ? 'end' : rate < 0.2 ? 'start' : 'middle';
-          return (
-            lineAt([x(rate), above - 4], [x(rate), bottom], { stroke: 'muted', width: 1.3, dash: '5 4' }) +
-            textAt(`${name} ${percent(rate)}`, { x: x(rate), y: above - 13 - 0 * index, fill: 'muted', anchor })
-          );
+        const lines = placed.map(({ rate, text, box, level }) => {
+          const rule = lineAt([x(rate), above - 6 - REFERENCE_ROW * level], [x(rate), bottom], {
+            stroke: 'muted',
+            width: 1.3,
+            dash: '5 4',
+          });
+          return rule + textAt(text, { x: box.left, y: above - 14 - REFERENCE_ROW * level, fill: 'muted' });
         });
         return [...separators, ...lines].join('');
       }),
@@ -137,14 +142,28 @@ export function drawForest(
             }
             const above = y(index - 0.26);
             return (
-              textAt(name, { x: 0, y: above, fill: 'ink' }) +
-              textAt(told, { x: round(width - 2), y: above, fill: 'ink', anchor: 'end', weight: 600 })
+              textAt(name, { x: 0, y: above, fill: 'ink', hasHalo: true }) +
+              textAt(told, { x: round(width - 2), y: above, fill: 'ink', anchor: 'end', weight: 600, hasHalo: true })
             );
           })
           .join(''),
       ),
     ],
   });
+}
+
+/** Names above their lines, in a second row where they would run into each other. */
+function placeReferences(references: NonNullable<ForestOptions['references']>, toPixels: (rate: number) => number) {
+  const placed: { rate: number; text: string; box: { left: number; right: number }; level: number }[] = [];
+  for (const { name, rate } of [...references].sort((a, b) => a.rate - b.rate)) {
+    const text = `${name} ${percent(rate)}`;
+    const textSize = textWidth(text, FONT_SIZE);
+    const shift = rate > 0.7 ? 0.85 : rate < 0.2 ? 0 : 0.5;
+    const start = toPixels(rate) - shift * textSize;
+    const isTight = placed.some(({ box, level }) => level === 0 && start < box.right + 10);
+    placed.push({ rate, text, box: { left: start, right: start + textSize }, level: isTight ? 1 : 0 });
+  }
+  return placed;
 }
 
 const intervalText = ({ lower, upper }: Interval): string =>

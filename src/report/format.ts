@@ -19,7 +19,7 @@ export function percentWithInterval(proportion: number, { lower, upper }: Interv
 /** A difference of proportions in points: 0.7 → `70 points`, 0.01 → `1 point`. */
 export function points(difference: number): string {
   const text = formatPoints(difference);
-  return `${text}${THIN}${text === '1' || text === `${MINUS}1` ? 'point' : 'points'}`;
+  return `${text}\u00a0${text === '1' || text === `${MINUS}1` ? 'point' : 'points'}`;
 }
 
 /** A difference of proportions in points, without the word: whole where it is at least 10, else to a tenth. */

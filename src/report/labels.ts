@@ -58,6 +58,17 @@ export const boxAround = (x: number, y: number, radius: number): Box => ({
   ...{ left: x - radius, right: x + radius, top: y - radius, bottom: y + radius },
 });
 
+/** A line through places as a row of small boxes, so that no name lies on it. */
+export function alongCurve(places: readonly (readonly [x: number, y: number])[], radius = 2): Box[] {
+  return places.slice(1).flatMap(([x, y], index) => {
+    const [fromX, fromY] = places[index];
+    const steps = Math.ceil(Math.hypot(x - fromX, y - fromY) / (3 * radius));
+    return Array.from({ length: steps + 1 }, (_, step) =>
+      boxAround(fromX + ((x - fromX) * step) / steps, fromY + ((y - fromY) * step) / steps, radius),
+    );
+  });
+}
+
 function candidates(request: LabelRequest, { width, height }: { width: number; height: number }): PlacedLabel[] {
   return DISTANCES.flatMap((distance) =>
     DIRECTIONS.map((angle) => {

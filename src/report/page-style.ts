@@ -12,7 +12,8 @@ body{margin:0;background:var(--surface);color:var(--ink);font:17px/1.6 ${FONT}}
 main,header,footer{max-width:800px;margin:0 auto;padding:0 20px}
 header{padding-top:44px}
 h1,h2,h3{line-height:1.22;letter-spacing:-.012em;text-wrap:balance}
-h1{font-size:1.95rem;font-weight:680;margin:.35em 0 .5em}
+h1{font-size:1.75rem;font-weight:680;margin:.4em 0 .45em}
+.verdict{font-size:1.16rem;line-height:1.45;margin:0 0 .4rem}
 h2{font-size:1.42rem;font-weight:660;margin:3.2rem 0 .6rem;padding-top:1.3rem;border-top:1px solid var(--line)}
 h3{font-size:1.06rem;font-weight:640;margin:1.9rem 0 .35rem}
 p{margin:.55rem 0 .9rem;text-wrap:pretty}
@@ -24,7 +25,7 @@ pre code{background:none;padding:0}
 .eyebrow{color:var(--muted);font-size:.86rem;margin:0}
 .notice{border:1px solid var(--caution);border-left-width:5px;border-radius:8px;padding:10px 16px;margin:1rem 0;background:var(--sunken)}
 .notice strong{color:var(--caution)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin:1.5rem 0 1.2rem;padding:0;list-style:none}
+.tiles{display:grid;grid-template-columns:repeat(3,1fr);gap:10px;margin:1.5rem 0 1.2rem;padding:0;list-style:none}
 .tiles li{background:var(--sunken);border-radius:10px;padding:12px 14px;border-top:3px solid var(--line)}
 .tiles .good{border-top-color:var(--good)}
 .tiles .bad{border-top-color:var(--bad)}
@@ -45,9 +46,9 @@ summary:focus-visible,.scroll:focus-visible,a:focus-visible{outline:2px solid va
 .scroll{overflow-x:auto;margin:.5rem 0 1rem}
 table{border-collapse:collapse;font-size:.86rem;line-height:1.4;min-width:100%}
 caption{text-align:left;color:var(--muted);padding-bottom:6px}
-th,td{padding:6px 12px 6px 0;vertical-align:top;text-align:left;border-bottom:1px solid var(--grid)}
+th,td{padding:6px 10px 6px 0;vertical-align:top;text-align:left;border-bottom:1px solid var(--grid)}
 thead th{color:var(--muted);font-weight:600;border-bottom-color:var(--line);vertical-align:bottom}
-tbody th{font-weight:500}
+tbody th{font-weight:500;min-width:8.2em}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;padding-left:8px}
 th:last-child,td:last-child{padding-right:2px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px;margin:.8rem 0;font-size:.95rem}
@@ -69,7 +70,8 @@ footer{margin-top:4rem;padding-top:1.2rem;padding-bottom:3rem;color:var(--muted)
 @media (max-width:820px){
  body{font-size:16px}
  header{padding-top:24px}
- h1{font-size:1.5rem}
+ h1{font-size:1.42rem}
+ .verdict{font-size:1.06rem}
  h2{font-size:1.26rem;margin-top:2.4rem}
  main,header,footer{padding-left:17px;padding-right:17px}
  .tiles{grid-template-columns:repeat(2,1fr)}

@@ -15,6 +15,8 @@ export interface Page {
   /** A line above the headline: what this is a report of. */
   readonly eyebrow: string;
   readonly headline: string;
+  /** Said in the same breath; may be empty. */
+  readonly verdict: string;
   /** Things to know before reading on: a quick run, a run in progress. */
   readonly notices: readonly { readonly title: string; readonly text: string }[];
   /** Between headline and sections. */
@@ -24,11 +26,11 @@ export interface Page {
 }
 
 /** What of a page changes while a run lasts: everything but the frame. */
-export function pageBody({ eyebrow, headline, notices, lead, sections, footer }: Omit<Page, 'title'>): string {
+export function pageBody({ eyebrow, headline, verdict, notices, lead, sections, footer }: Omit<Page, 'title'>): string {
   return html`<header>
 <p class="eyebrow">${eyebrow}</p>
 <h1>${headline}</h1>
-${notices.map(({ title, text }) => html`<p class="notice" role="note"><strong>${title}</strong> ${text}</p>\n`)}${lead}
+${verdict !== '' && html`<p class="verdict">${verdict}</p>\n`}${notices.map(({ title, text }) => html`<p class="notice" role="note"><strong>${title}</strong> ${text}</p>\n`)}${lead}
 <nav aria-label="Contents"><ul>${sections.map(({ name, title }) => html`<li><a href="#${name}">${title}</a></li>`)}</ul></nav>
 </header>
 <main>

@@ -63,7 +63,7 @@ export function readControl({ permuted, maskedPlain, plain }: Findings): Paragra
   const { setting, lossAgainstPlain: loss } = permuted;
   const start =
     `In the control the same numbers are shuffled among the tokens (${setting.label}): as much disturbance, no information. Its student ` +
-    `answers ${rateOf(setting.student)}, the student of ${base.name} ${rateOf(base.student)}.`;
+    `answers ${rateOf(setting.student)}, the student of “${base.name}” ${rateOf(base.student)}.`;
   const meaning =
     loss.value <= CONTROL_TOLERANCE
       ? 'So it is the direction of Δ that harms students, not the disturbance.'
@@ -146,7 +146,7 @@ export function readAttacks(
 export function readRules({ rules, defended }: Findings): Paragraph | undefined {
   if (rules.length === 0 || !defended) return undefined;
   const sentences = rules.map(({ setting, aboveDefended: above }) => {
-    const start = `Preferring ${setting.label} by rule gives a student of ${rateOf(setting.student)} (teacher ${percent(setting.teacher.rate)})`;
+    const start = `The rule that prefers ${setting.label} keeps its teacher at ${percent(setting.teacher.rate)} and its student at ${rateOf(setting.student)}`;
     if (!above) return `${start}.`;
     if (above.lower <= 0 && above.upper >= 0) return `${start}: on this measure the rule does as well.`;
     if (above.value < 0) return `${start}: on this measure the rule does better.`;

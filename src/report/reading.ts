@@ -1,7 +1,7 @@
 /** The result in plain words. Every word follows from the numbers; what was not measured is said to be missing. */
 import type { Details } from '../experiment/records.js';
 import type { Findings, Recovery } from './findings.js';
-import { countOf, formatCount, formatNumber, formatPercent, percent, points } from './format.js';
+import { countOf, formatCount, formatNumber, formatPercent, listOf, percent, points } from './format.js';
 import {
   type Paragraph,
   readAttacks,
@@ -13,7 +13,7 @@ import {
   readRules,
 } from './paragraphs.js';
 import type { Estimate } from './settings.js';
-import { byRate, gapBounds, quote, SLIGHT, timesAsLong } from './words.js';
+import { byRate, gapBounds, join, quote, SLIGHT, timesAsLong } from './words.js';
 
 export interface Tile {
   readonly name: string;
@@ -24,11 +24,16 @@ export interface Tile {
 }
 
 export interface Reading {
-  /** One sentence or two. */
+  /** One sentence. */
   readonly headline: string;
+  /** What must be said in the same breath: whether the defence can be undone, and what it hangs on. Empty before there is a result. */
+  readonly verdict: string;
   readonly tiles: readonly Tile[];
   readonly paragraphs: readonly Paragraph[];
 }
+
+/** A gap below this is called small, in 0–1. */
+const SMALL = 0.1;
 
 /** What a run found, for a reader who knows none of the terms. */
 export function readResult(findings: Findings, { glossary, task }: Pick<Details, 'glossary' | 'task'>): Reading {
@@ -43,6 +48,7 @@ export function readResult(findings: Findings, { glossary, task }: Pick<Details,
   ];
   return {
     headline: readHeadline(findings),
+    verdict: findings.gap ? join([readUndoing(findings), readDependence(findings)]) : '',
     tiles: makeTiles(findings),
     paragraphs: written.filter((paragraph) => paragraph !== undefined),
   };
@@ -62,7 +68,7 @@ function readHeadline(findings: Findings): string {
   const effect =
     `students of antidistilled traces reach ${percent(defended.student.rate)}, ` +
     `students of undefended traces ${percent(undefended.student.rate)}`;
-  return `${teacherPrice(findings)} ${effect}. ${readUndoing(findings)}`;
+  return `${teacherPrice(findings)} ${effect}${gap.value < SMALL ? ': a small difference' : ''}.`;
 }
 
 function teacherPrice({ defended, plain, maskedPlain, isTeacherKept }: Findings): string {
@@ -73,7 +79,6 @@ function teacherPrice({ defended, plain, maskedPlain, isTeacherKept }: Findings)
     : `At a price of ${points(base.teacher.rate - defended.teacher.rate)} of the teacher's own accuracy,`;
 }
 
-/** The sentence that keeps the headline honest. */
 function readUndoing({ attacks, longer, defended }: Findings): string {
   const here = attacks.filter(({ ordinary }) => ordinary === defended);
   const undoing = byRate([...here, ...longer].filter(({ verdict }) => verdict === 'undone'));
@@ -89,6 +94,14 @@ function readUndoing({ attacks, longer, defended }: Findings): string {
   const tail =
     weakening > 0 ? `, though ${formatCount(weakening)} of them ${weakening === 1 ? 'weakens' : 'weaken'} it` : '';
   return `None of the ${countOf(here.length, 'adaptive student')} tried undoes this${tail}.`;
+}
+
+function readDependence({ proxies }: Findings): string | undefined {
+  const lost = proxies.filter(({ verdict }) => verdict === 'undone').map(({ setting }) => quote(setting.proxyKind));
+  const kinds = [...new Set(lost)];
+  return kinds.length > 0
+    ? `It depends on the proxy: made with ${listOf(kinds)} instead, it loses most or all of its effect.`
+    : undefined;
 }
 
 function makeTiles({

@@ -99,9 +99,10 @@ function inventPoint(
     return { correct: Math.round(NUM_QUESTIONS * varied), total: NUM_QUESTIONS };
   };
   const solved = 'budgetNats' in settings ? { lambda: Number((1.2 + 0.2 * random.uniform()).toFixed(4)) } : {};
+  const roles = { proxyKind: variant?.proxyKind ?? 'default', studentKind: variant?.studentKind ?? 'blackBox' };
   return {
     arm,
-    settings: { ...settings, ...solved },
+    settings: { ...settings, ...roles, ...solved, name: nameOf({ arm, settings, ...roles }) },
     seed,
     teacherSeed,
     teacher: count(teacher, 0.004),
@@ -115,6 +116,20 @@ function inventPoint(
     wallMs: 20_000 + Math.round(9_000 * random.uniform()),
     ...variant,
   };
+}
+
+/** Names as a run makes them. */
+function nameOf({
+  arm,
+  settings,
+  proxyKind,
+  studentKind,
+}: Pick<TradeoffPoint, 'arm' | 'settings' | 'proxyKind' | 'studentKind'>): string {
+  const { temperature, budgetNats, words } = settings;
+  if (arm === 'greedy') return 'greedy';
+  if (arm === 'rule') return `rule: ${(words as string[]).join(', ')}`;
+  if (budgetNats === undefined) return `temperature ${temperature}${arm === 'temperature' ? '' : ', masked'}`;
+  return `${arm}, ${budgetNats} nats${proxyKind === 'default' ? '' : `, ${proxyKind} proxy`}${studentKind === 'whiteBox' ? ', white box' : ''}`;
 }
 
 /** `details.json` of the same run. */

@@ -1,5 +1,5 @@
 /** The report of a trade-off run: from its two records to one page and its figures. */
-import type { Details, FactTable, Tradeoff, TradeoffPoint } from '../experiment/records.js';
+import type { Details, FactTable, TradeoffPoint } from '../experiment/records.js';
 import { ANTIDISTILLATION_CITATION, GAD_CITATION, softwareCitation } from './citations.js';
 import { epsilonFigure, stageFigure, tokenCostFigure } from './cost-figures.js';
 import { type Figure, figureFile, figureHtml } from './figure.js';
@@ -9,7 +9,8 @@ import { type Html, html } from './html.js';
 import type { Page, Section } from './page.js';
 import { pageDocument } from './page.js';
 import { readResult } from './reading.js';
-import { ARM_NAMES, labelOf } from './settings.js';
+import type { RunRecords } from './run-records.js';
+import { nameOf } from './settings.js';
 import {
   adaptiveFigure,
   longerFigure,
@@ -22,11 +23,6 @@ import {
 import { type Table, tableHtml } from './table.js';
 import { tracesHtml } from './traces-view.js';
 import { spaced } from './words.js';
-
-export interface RunRecords {
-  readonly tradeoff: Tradeoff;
-  readonly details: Details;
-}
 
 export interface Report {
   readonly html: string;
@@ -85,6 +81,7 @@ ${tableHtml(pointsTable(tradeoff.points))}</details>
     title: `${details.name} – antidistillation trade-off`,
     eyebrow: `azeotrope · trade-off run “${details.name}” · ${details.task.name} · ${details.startedAt.slice(0, 10)}`,
     headline: reading.headline,
+    verdict: reading.verdict,
     notices: noticesOf(details),
     lead: html`${reading.tiles.length > 0 && html`<ul class="tiles">${reading.tiles.map(({ name, value, note, tone }) => html`<li class="${tone}"><span class="name">${name}</span><span class="value">${value}</span><span class="note">${note}</span></li>`)}</ul>\n`}${figuresHtml(main)}`,
     sections: sections.filter((section) => section !== false),
@@ -119,8 +116,19 @@ function taskHtml({ task, facts, glossary }: Details): Html {
     Object.keys(entries).length > 0 &&
     html`<h3>${title}</h3>\n<dl>${Object.entries(entries).map(([name, text]) => html`<dt>${spaced(name)}</dt><dd>${text}</dd>`)}</dl>\n`;
   return html`<p>${task.description}</p>
-${facts.map((table) => html`<h3>${table.title}</h3>\n<p class="caption">${table.caption}</p>\n${tableHtml(factTable(table))}`)}
+${facts.map(factHtml)}
 ${terms('Adaptive students', glossary?.attacks)}${terms('Proxies', glossary?.proxyKinds)}`;
+}
+
+/** A long table is folded: most readers want to know only that it is there. */
+const LONG_TABLE = 14;
+
+function factHtml(fact: FactTable): Html {
+  const table = tableHtml(factTable(fact));
+  const numRows = fact.rows.length;
+  return html`<h3>${fact.title}</h3>
+<p class="caption">${fact.caption}</p>
+${numRows > LONG_TABLE ? html`<details><summary>${countOf(numRows, 'row')}</summary>\n${table}</details>\n` : table}`;
 }
 
 function factTable({ title, columns, rows }: FactTable): Table {
@@ -162,11 +170,10 @@ function pointsTable(points: readonly TradeoffPoint[]): Table {
     rows: [...points]
       .sort((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0))
       .map((point) => {
-        const { arm, settings, teacher, student, meanKlNats } = point;
-        const label = labelOf(arm, settings);
-        const lambda = settings.lambda;
+        const { settings, teacher, student, meanKlNats } = point;
+        const { lambda } = settings;
         return [
-          label === ARM_NAMES[arm] ? label : `${ARM_NAMES[arm]}, ${label}`,
+          nameOf(point),
           studentText(point),
           String(point.teacherSeed),
           String(point.seed),

@@ -16,11 +16,11 @@ export const ARMS: readonly Arm[] = [
 ];
 
 export const ARM_NAMES: Readonly<Record<Arm, string>> = {
-  temperature: 'plain sampling',
-  maskedTemperature: 'plain, same support',
+  temperature: 'temperature',
+  maskedTemperature: 'temperature, masked',
   antidistillation: 'antidistillation',
-  permutation: 'permuted Δ (control)',
-  rule: 'word rule',
+  permutation: 'permutation (control)',
+  rule: 'rule',
   greedy: 'greedy',
 };
 
@@ -73,6 +73,8 @@ export function groupSettings(points: readonly TradeoffPoint[]): Setting[] {
       (a, b) =>
         ARMS.indexOf(a.arm) - ARMS.indexOf(b.arm) ||
         a.strength - b.strength ||
+        (a.samplerKey < b.samplerKey ? -1 : Number(a.samplerKey > b.samplerKey)) ||
+        Number(isOrdinary(b)) - Number(isOrdinary(a)) ||
         a.trainingMultiple - b.trainingMultiple ||
         (a.key < b.key ? -1 : 1),
     );
@@ -124,7 +126,7 @@ function settingOf(key: string, members: readonly TradeoffPoint[]): Setting {
     key,
     samplerKey: samplerKeyOf(points[0]),
     ...{ arm, settings, studentKind, proxyKind, attack, trainingMultiple, label, points },
-    name: label === ARM_NAMES[arm] ? label : `${ARM_NAMES[arm]}, ${label}`,
+    name: nameOf(points[0]),
     strength: strengthOf(settings),
     numTeachers: new Set(points.map(({ teacherSeed }) => teacherSeed)).size,
     teacher: estimate(
@@ -159,11 +161,28 @@ function flatten({ strength, ...rest }: Readonly<Record<string, unknown>>): Reco
   return typeof strength === 'object' && strength !== null ? { ...rest, ...strength } : { ...rest };
 }
 
-/** What a setting is called within its arm: its own name, or how strong it is. */
-export function labelOf(arm: Arm, told: Readonly<Record<string, unknown>>): string {
-  const settings = flatten(told);
-  const { budgetNats, maxAccuracyLoss, lambda, temperature, words } = settings;
-  if (typeof settings.name === 'string') return settings.name.replace(new RegExp(`^${arm}[ :,]+`), '');
+/** What a setting is called: as its run calls it, without what is said of student and proxy, or else arm and label. */
+export function nameOf({
+  arm,
+  settings,
+  studentKind,
+  proxyKind,
+}: Pick<TradeoffPoint, 'arm' | 'settings' | 'studentKind' | 'proxyKind'>): string {
+  if (typeof settings.name === 'string') {
+    const name = studentKind === 'whiteBox' ? settings.name.replace(/, white box$/, '') : settings.name;
+    return name.replace(`, ${proxyKind} proxy`, '');
+  }
+  const label = labelOf(arm, settings);
+  return label === ARM_NAMES[arm] ? label : `${ARM_NAMES[arm]}, ${label}`;
+}
+
+/** Names that a run makes from settings by itself. */
+const MADE_NAME = /^(temperature|antidistillation|permutation|rule|greedy)\b/;
+
+/** What a setting is called within its arm: how strong it is, or its own name where it was given one. */
+function labelOf(arm: Arm, settings: Readonly<Record<string, unknown>>): string {
+  const { name, budgetNats, maxAccuracyLoss, lambda, temperature, words } = flatten(settings);
+  if (typeof name === 'string' && !MADE_NAME.test(name)) return name;
   if (arm === 'greedy') return ARM_NAMES.greedy;
   if (arm === 'rule') return Array.isArray(words) ? listOf(words.map((word) => `“${word}”`)) : ARM_NAMES.rule;
   if (typeof budgetNats === 'number') return `${formatNumber(budgetNats)} nats`;

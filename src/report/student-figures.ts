@@ -31,7 +31,8 @@ export function tradeoffFigure(findings: Findings): Figure | undefined {
       .join(' '),
     caption:
       'Each large mark pools the seeds of one setting; lines through it are Wilson 95 % intervals of both accuracies, dots the seeds. Bands: ' +
-      '95 % of a bootstrap over teachers, seeds and answers. The further down and to the right, the better for the teacher’s owner.',
+      '95 % of a bootstrap over teachers, seeds and answers. Masked: only tokens that antidistillation may draw, too. ' +
+      'The further down and to the right, the better for the teacher’s owner.',
     draw: (width) => drawTradeoff(findings, width) ?? '',
     table: settingsTable(ordinary, 'Accuracy of teacher and student by setting'),
   };
@@ -195,11 +196,11 @@ export function settingsTable(settings: readonly Setting[], caption: string): Ta
     columns: [
       { name: 'sampler' },
       { name: 'student' },
-      { name: 'teacher % (95 %)', isNumber: true },
-      { name: 'student % (95 %)', isNumber: true },
-      { name: 'students × n', isNumber: true },
+      { name: 'teacher %', isNumber: true },
+      { name: 'student %', isNumber: true },
+      { name: 'seeds × n', isNumber: true },
       { name: 'λ', isNumber: true },
-      { name: 'nats a token', isNumber: true },
+      { name: 'nats', isNumber: true },
     ],
     rows: settings.map((setting) => [
       setting.name,

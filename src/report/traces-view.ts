@@ -3,7 +3,7 @@ import type { ShownTrace } from '../experiment/records.js';
 import { quantile } from '../support/statistics.js';
 import { formatNumber } from './format.js';
 import { type Html, html } from './html.js';
-import { ARM_NAMES, ARMS, labelOf } from './settings.js';
+import { ARMS, nameOf } from './settings.js';
 import { color } from './theme.js';
 
 /** Up to so many tokens each carries its number; longer answers are running text, with the numbers on hovering. */
@@ -17,17 +17,18 @@ export function tracesHtml(traces: readonly ShownTrace[]): Html {
   const sizes = traces.flatMap(({ tokens }) =>
     tokens.flatMap(({ delta }) => (delta === null ? [] : [Math.abs(delta)])),
   );
-  const scale = sizes.length > 0 ? quantile(sizes, SATURATION_QUANTILE) : 0;
+  const saturation = sizes.length > 0 ? quantile(sizes, SATURATION_QUANTILE) : 0;
+  const scale = { saturation, ...unitOf(saturation) };
   const groups = new Map<string, ShownTrace[]>();
   for (const trace of traces) {
     const key = JSON.stringify([trace.question, trace.teacherSeed, trace.seed]);
     groups.set(key, [...(groups.get(key) ?? []), trace]);
   }
-  return html`<div class="key" aria-hidden="true"><span>Δ</span>${[-1, -0.5, 0, 0.5, 1].map((part) => html`<span class="token" style="${background(part)}">${formatNumber(part * scale, 2)}</span>`)}<span>the warmer, the worse to learn from</span></div>
+  return html`<div class="key" aria-hidden="true"><span>Δ${scale.name}</span>${[-1, -0.5, 0, 0.5, 1].map((part) => html`<span class="token" style="${background(part)}">${numberIn(scale, part * saturation)}</span>`)}<span>the warmer, the worse to learn from</span></div>
 ${[...groups.values()].map((members) => groupHtml(members, scale))}`;
 }
 
-function groupHtml(traces: readonly ShownTrace[], scale: number): Html {
+function groupHtml(traces: readonly ShownTrace[], scale: Scale): Html {
   const sorted = [...traces].sort((a, b) => ARMS.indexOf(a.arm) - ARMS.indexOf(b.arm));
   return html`<p class="question">${sorted[0].question}</p>
 <div class="traces">
@@ -35,23 +36,44 @@ ${sorted.map((trace) => traceHtml(trace, scale))}</div>
 `;
 }
 
-function traceHtml({ arm, settings, isCorrect, tokens }: ShownTrace, scale: number): Html {
+function traceHtml({ isCorrect, tokens, ...trace }: ShownTrace, scale: Scale): Html {
   const isNumbered = tokens.length <= MAX_NUMBERED;
-  const label = labelOf(arm, settings);
-  const name = label === ARM_NAMES[arm] ? label : `${ARM_NAMES[arm]}, ${label}`;
+  const name = nameOf({ ...trace, studentKind: 'blackBox', proxyKind: 'default' });
   return html`<article class="trace"><h4>${name}<span>${isCorrect ? '✓ right' : '✗ wrong'}, ${String(tokens.length)} tokens</span></h4>
 <p class="${isNumbered ? 'tokens' : 'running'}">${tokens.map(({ text, delta, logProbability }) => {
     const title = [
       delta === null ? undefined : `Δ ${formatNumber(delta)}`,
       logProbability === null ? undefined : `ln p ${formatNumber(logProbability)}`,
     ].filter((part) => part !== undefined);
-    const style = delta === null || scale === 0 ? '' : background(delta / scale);
+    const style = delta === null || scale.saturation === 0 ? '' : background(delta / scale.saturation);
     const shown = isNumbered ? visible(text) : text;
-    const number = isNumbered && html`<small>${delta === null ? '–' : formatNumber(delta, 2)}</small>`;
+    const number = isNumbered && html`<small>${delta === null ? '–' : numberIn(scale, delta)}</small>`;
     return html`<span class="token" style="${style}" title="${title.join(', ')}">${shown}${number}</span>`;
   })}</p></article>
 `;
 }
+
+/** What all numbers of a page are told in, so that they are short: 6447 as 6.4, in units of 10³. */
+interface Scale {
+  /** |Δ| of the strongest colour. */
+  readonly saturation: number;
+  readonly unit: number;
+  readonly name: string;
+}
+
+function unitOf(saturation: number): Pick<Scale, 'unit' | 'name'> {
+  const power = saturation > 0 ? 3 * Math.floor(Math.log10(saturation) / 3) : 0;
+  // 0.3 is short enough as it is.
+  return power === 0 || (power === -3 && saturation >= 0.1)
+    ? { unit: 1, name: '' }
+    : { unit: 10 ** power, name: ` in units of 1e${power}` };
+}
+
+const numberIn = ({ saturation, unit }: Scale, delta: number): string =>
+  (delta / unit)
+    .toFixed(saturation / unit >= 10 ? 0 : saturation / unit >= 1 ? 1 : 2)
+    .replace(/^-(0(\.0+)?)$/, '$1')
+    .replace('-', '−');
 
 /** A colour for a part of the scale, −1 to 1: blue for what is good to learn from, orange for what is bad, nothing for 0. */
 function background(part: number): string {

@@ -4,7 +4,7 @@ import type { Arm } from '../experiment/records.js';
 import { bandPath, type Place } from './band.js';
 import type { Findings } from './findings.js';
 import { formatNumber, percent } from './format.js';
-import { type Box, boxAround, placeLabels } from './labels.js';
+import { alongCurve, type Box, boxAround, placeLabels } from './labels.js';
 import {
   bottomAxis,
   type Canvas,
@@ -135,7 +135,7 @@ function names(
     pixels.sort((a, b) => importance(a) - importance(b)).map((pixel) => ({ ...pixel, text: pixel.setting.label })),
     {
       bounds: { left, top: top - 6, right: canvas.width, bottom },
-      taken: [...pixels.map((pixel) => boxAround(pixel.x, pixel.y, 7)), ...linesOf(pixels), untaughtText],
+      taken: [...pixels.map((pixel) => boxAround(pixel.x, pixel.y, 7)), ...linesOf(pixels, canvas), untaughtText],
       fontSize: FONT_SIZE,
     },
   );
@@ -151,20 +151,20 @@ function names(
     .join('');
 }
 
-/** The curves as a row of small boxes, so that no name lies on one. */
-function linesOf(pixels: readonly { setting: Setting; x: number; y: number }[]): Box[] {
-  return CURVES.flatMap((arm) => {
-    const curve = pixels
-      .filter(({ setting }) => setting.arm === arm)
-      .sort((a, b) => a.setting.strength - b.setting.strength);
-    return curve.slice(1).flatMap((end, index) => {
-      const start = curve[index];
-      const steps = Math.ceil(Math.hypot(end.x - start.x, end.y - start.y) / 6);
-      return Array.from({ length: steps }, (_, step) =>
-        boxAround(start.x + ((end.x - start.x) * step) / steps, start.y + ((end.y - start.y) * step) / steps, 2),
-      );
-    });
+/** Curves and intervals, which no name should cover. */
+function linesOf(pixels: readonly { setting: Setting; x: number; y: number }[], { x, y }: Canvas): Box[] {
+  const curves = CURVES.flatMap((arm) => {
+    const curve = pixels.filter(({ setting }) => setting.arm === arm);
+    return alongCurve(curve.sort((a, b) => a.setting.strength - b.setting.strength).map((pixel) => [pixel.x, pixel.y]));
   });
+  const whiskers = pixels.flatMap((pixel) => {
+    const { teacher, student } = pixel.setting;
+    return [
+      ...alongCurve([teacher.wilson.lower, teacher.wilson.upper].map((rate) => [x(rate), pixel.y])),
+      ...alongCurve([student.wilson.lower, student.wilson.upper].map((rate) => [pixel.x, y(rate)])),
+    ];
+  });
+  return [...curves, ...whiskers];
 }
 
 /** From a round number below the worst teacher to all right. */
