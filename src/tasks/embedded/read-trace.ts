@@ -28,6 +28,8 @@ export interface TraceFacts {
   readonly numNamedRight: number;
   /** Steps that end where the people's lines lead. */
   readonly numRight: number;
+  /** Steps that name lines. */
+  readonly numNaming: number;
   /** Steps that name lines and end where those lead, whoever takes them: knowledge of the map. */
   readonly numConsistent: number;
   /** Steps in the words of the grammar; false for a trace that has others, or other words between them. */
@@ -75,6 +77,7 @@ export function describeTrace(text: string, habits: Habits = HABITS): TraceFacts
     numNamed: named.length,
     numNamedRight: named.filter(({ person, line }) => habits[person] === line).length,
     numRight: count(({ from, to, people }) => people.reduce((place, who) => ride(place, habits[who]), from) === to),
+    numNaming: count(({ lines }) => lines.length > 0),
     numConsistent: count(
       ({ from, to, lines }) => lines.length > 0 && lines.reduce((place, line) => ride(place, line), from) === to,
     ),

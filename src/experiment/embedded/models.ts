@@ -1,15 +1,12 @@
-/** The models of the embedded task: sizes, tokenizer, and where their checkpoints lie. */
-import { join } from 'node:path';
-import type { Compiler } from '../../src/engine/compiler.js';
-import type { TransformerConfig } from '../../src/model/config.js';
-import { createModel, deriveModel, type LanguageModel } from '../../src/model/language-model.js';
-import { createRandom, deriveSeed } from '../../src/support/random.js';
-import { MAX_TRACE_WORDS } from '../../src/tasks/embedded/traces.js';
-import { EOS_WORD, WORDS } from '../../src/tasks/embedded/words.js';
-import { openTokenizer } from '../../src/tokenizer/open.js';
-import type { Tokenizer } from '../../src/tokenizer/types.js';
-
-export type Role = 'teacher' | 'proxy' | 'student';
+/** The models of the embedded task: their sizes, their tokenizer, and the names of their folders. */
+import type { Compiler } from '../../engine/compiler.js';
+import type { TransformerConfig } from '../../model/config.js';
+import { createModel, type LanguageModel } from '../../model/language-model.js';
+import { createRandom, deriveSeed } from '../../support/random.js';
+import { EOS_WORD, WORDS } from '../../tasks/embedded/words.js';
+import { openTokenizer } from '../../tokenizer/open.js';
+import type { Tokenizer } from '../../tokenizer/types.js';
+import type { ModelRequest, Role } from '../task.js';
 
 const SIZES: Readonly<
   Record<Role, Pick<TransformerConfig, 'hiddenSize' | 'numLayers' | 'numHeads' | 'intermediateSize'>>
@@ -19,9 +16,8 @@ const SIZES: Readonly<
   student: { hiddenSize: 80, numLayers: 2, numHeads: 5, intermediateSize: 224 },
 };
 
-export const CONTEXT = 64;
-/** Most tokens of a response. */
-export const MAX_NEW_TOKENS = MAX_TRACE_WORDS;
+/** A prompt and the longest trace fit. */
+const CONTEXT = 64;
 
 export const tokenizer: Tokenizer = openTokenizer({ kind: 'words', words: WORDS, eosToken: EOS_WORD });
 
@@ -52,15 +48,9 @@ export function configOf(role: Role): TransformerConfig {
 export const freshModel = (compiler: Compiler, role: Role, seed: number): LanguageModel =>
   createModel(compiler, configOf(role), createRandom(deriveSeed('embedded', role, seed)));
 
-export const copyOf = (model: LanguageModel): LanguageModel =>
-  deriveModel(model, (_, source, into) => into.set(source));
-
-/** Folder of a checkpoint. */
-export const folderOf = (
-  root: string,
-  role: Role,
-  { seed, style }: { seed: number; style?: string | undefined },
-): string => join(root, [role, ...(style === undefined ? [] : [style]), seed].join('-'));
+/** `teacher-1`, `proxy-equal-2`: the folder of a model among its kind. */
+export const folderNameOf = ({ role, kind, seed }: Omit<ModelRequest, 'teacherSeed'>): string =>
+  [role, ...(kind === 'default' ? [] : [kind]), seed].join('-');
 
 /** The tokenizer as files of a checkpoint, so that every command can use the models. */
 export function tokenizerFiles(): Record<string, string> {
