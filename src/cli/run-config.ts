@@ -4,11 +4,12 @@ import { type RunConfig, runSchema } from '../experiment/config.js';
 import { ConfigError } from '../support/errors.js';
 import { didYouMean } from '../support/suggest.js';
 import { readConfigFile } from './config-file.js';
+import { applySettings } from './set-option.js';
 
-/** Reads and checks a configuration. Errors: ConfigError with a line for each problem: file, line, key and what is wrong. */
-export async function readRunConfig(path: string): Promise<RunConfig> {
+/** Reads and checks a configuration, with the values of `--set` in it. Errors: ConfigError with a line for each problem: file, line, key and what is wrong. */
+export async function readRunConfig(path: string, settings: readonly string[] = []): Promise<RunConfig> {
   const { values, placeAt } = await readConfigFile(path);
-  const result = runSchema.safeParse(values);
+  const result = runSchema.safeParse(applySettings(values, settings));
   if (result.success) return result.data;
   const problems = result.error.issues.flatMap((issue) => {
     if (issue.code === 'unrecognized_keys') {

@@ -5,6 +5,8 @@ import { effectiveConfig } from '../experiment/config.js';
 import { type RunProgress, runTradeoff } from '../experiment/run-tradeoff.js';
 import { type CommandContext, commandOptions, defineCommand } from './command.js';
 import { readRunConfig } from './run-config.js';
+import { setOption } from './set-option.js';
+import { planTradeoff } from './tradeoff-plan.js';
 import { summarizeRun } from './tradeoff-summary.js';
 
 const EMBEDDED_RECIPE = fileURLToPath(new URL('../../recipes/embedded.yaml', import.meta.url));
@@ -22,15 +24,14 @@ export const tradeoff = defineCommand({
       placeholder: 'file',
       whenAbsent: 'the embedded task, recipes/embedded.yaml',
     }),
-    output: z
-      .string()
-      .optional()
-      .meta({
-        description: 'Folder of the run',
-        placeholder: 'folder',
-        whenAbsent: 'runs/<name of the configuration>',
-      }),
+    output: z.string().optional().meta({
+      description: 'Folder of the run',
+      placeholder: 'folder',
+      whenAbsent: 'runs/<name of the configuration>',
+    }),
     quick: z.boolean().default(false).meta({ description: 'Fewer points: what the configuration says of a quick run' }),
+    plan: z.boolean().default(false).meta({ description: 'Tell stages, tokens, memory and time, and do nothing' }),
+    set: setOption,
     workers: z
       .int()
       .min(1)
@@ -45,17 +46,19 @@ export const tradeoff = defineCommand({
   howToContinue: () => 'What is done is kept; the same command goes on from there.',
   run: async (context, options) => {
     const { quick: isQuick } = options;
-    const whole = await readRunConfig(options.config ?? EMBEDDED_RECIPE);
+    const whole = await readRunConfig(options.config ?? EMBEDDED_RECIPE, options.set);
     const config = {
       ...effectiveConfig(whole, isQuick),
       ...(options.workers !== undefined && { workers: options.workers }),
       ...(options.threads !== undefined && { threads: options.threads }),
     };
+    if (options.plan) return planTradeoff(context, config);
     const output = options.output ?? join('runs', isQuick ? `${config.name}-quick` : config.name);
     const command = [
       'azeotrope tradeoff',
       ...(options.config ? [`--config ${options.config}`] : []),
       ...(isQuick ? ['--quick'] : []),
+      ...options.set.map((setting) => `--set ${setting}`),
     ];
     const show = createRunProgress(context);
     const tables = await runTradeoff({
