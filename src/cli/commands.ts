@@ -58,6 +58,11 @@ export const commands: readonly CommandRow[] = [
     load: () => import('./report.js').then(({ report }) => report),
   },
   {
+    name: 'embedded-models',
+    summary: 'Make the checkpoints of the embedded task from their seeds',
+    load: () => import('./embedded-models.js').then(({ embeddedModels }) => embeddedModels),
+  },
+  {
     name: 'inspect',
     summary: 'What a checkpoint is, and the memory it needs',
     load: () => import('./inspect.js').then(({ inspect }) => inspect),
