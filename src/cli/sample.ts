@@ -59,7 +59,8 @@ export const sample = defineCommand({
       proxy = await openProxyOption(context, config, opened);
       const { estimator, epsilon, order } = config;
       const permuted = config.sampler === 'permutation';
-      antidistillation = proxy && createDefence(proxy.model, proxy.proxy, { estimator, epsilon, order, permuted });
+      antidistillation =
+        proxy && createDefence(proxy.model, proxy.proxy, { estimator, epsilon, order, permuted, ...proxy.forDefence });
       const defence = antidistillation && {
         processors: [antidistillation.tilt(config.lambda)],
         companions: antidistillation.companions,

@@ -1,6 +1,11 @@
 /** A proxy beside its teacher: the artefact, the model it was made with, and whether they belong together. */
 import { resolve } from 'node:path';
-import { type ProxyArtefact, readProxy, readProxyRecord } from '../methods/antidistillation/proxy.js';
+import {
+  type GradientReader,
+  openStoredProxy,
+  type ProxyArtefact,
+  readProxyRecord,
+} from '../methods/antidistillation/proxy.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { ConfigError, DataError, ModelLoadError } from '../support/errors.js';
 import { describeFirstDifference } from '../tokenizer/fingerprint.js';
@@ -16,6 +21,8 @@ export interface OpenedProxy {
   readonly proxy: ProxyArtefact;
   /** The teacher's own where both are the same checkpoint; it computes with the teacher's compiler. */
   readonly model: LanguageModel;
+  /** For `createDefence`: the gradient from its file, and whether the model is the proxy's alone. */
+  readonly forDefence: { readonly readGradient: GradientReader; readonly isOwn: boolean };
   dispose(): void;
 }
 
@@ -40,16 +47,27 @@ export async function openProxy(
           `${error.message} ${folder} was made with it; name its place (proxyModel) if it has moved.`,
         );
       });
+  let closeFile = () => {};
   try {
     checkVocabulary(teacher, opened, location);
-    const proxy = readProxy(folder, opened.model.config);
+    const { proxy, readGradient, dispose } = openStoredProxy(folder, opened.model.config);
+    closeFile = dispose;
     if (proxy.provenance.modelHash !== identifyParameters(opened.model)) {
       throw new DataError(
         `${folder}: this proxy was made with other weights than those of ${location}. Name the model it was made with (${proxy.provenance.model}), or make a proxy of this one.`,
       );
     }
-    return { proxy, model: opened.model, dispose: opened.dispose };
+    return {
+      proxy,
+      model: opened.model,
+      forDefence: { readGradient, isOwn: !isTeacher },
+      dispose() {
+        dispose();
+        opened.dispose();
+      },
+    };
   } catch (error) {
+    closeFile();
     opened.dispose();
     throw error;
   }

@@ -120,10 +120,15 @@ export function deriveModel(
 ): LanguageModel {
   const { compiler, config, lora } = model;
   const parameters = new Map<string, Tensor<'float32'>>();
-  for (const [name, source] of model.parameters) {
-    const tensor = compiler.runtime.tensor('float32', source.shape);
-    parameters.set(name, tensor);
-    fill(name, source.data, tensor.data);
+  try {
+    for (const [name, source] of model.parameters) {
+      const tensor = compiler.runtime.tensor('float32', source.shape);
+      parameters.set(name, tensor);
+      fill(name, source.data, tensor.data);
+    }
+  } catch (error) {
+    for (const tensor of parameters.values()) tensor.dispose();
+    throw error;
   }
   return assemble(compiler, config, parameters, lora);
 }

@@ -2,10 +2,9 @@
 import type { Tensor } from '../../engine/runtime/types.js';
 import type { Companion } from '../../inference/companions.js';
 import type { LogitsProcessor } from '../../inference/samplers/processor.js';
-import type { LanguageModel } from '../../model/language-model.js';
+import { deriveModel, type LanguageModel } from '../../model/language-model.js';
 import type { EstimatorKind } from './estimators.js';
-import { perturbedModel } from './perturb.js';
-import type { ProxyArtefact } from './proxy.js';
+import type { GradientReader, ProxyArtefact } from './proxy.js';
 import { createTilt } from './tilt.js';
 
 export interface DefenceOptions {
@@ -16,6 +15,10 @@ export interface DefenceOptions {
   readonly order?: 'paper' | 'reference-code';
   /** Sample with Δ permuted: the control. */
   readonly permuted?: boolean;
+  /** Reads the gradient a parameter at a time, so that it is not held beside what is made of it; default: from `proxy`. */
+  readonly readGradient?: GradientReader | undefined;
+  /** The model is no one else's: central differences then move it, instead of a second copy, and leave it moved. Default false. */
+  readonly isOwn?: boolean | undefined;
 }
 
 /** Antidistillation sampling, ready for `createGenerator({ processors: [tilt(lambda)], companions })`. */
@@ -29,8 +32,9 @@ export interface Defence {
 
 /** `model` is the proxy's, in memory; it stays the caller's. */
 export function createDefence(model: LanguageModel, proxy: ProxyArtefact, options: DefenceOptions = {}): Defence {
-  const { estimator = 'central', epsilon = proxy.epsilon, order = 'paper', permuted = false } = options;
-  const { companions, dispose } = companionsOf(model, proxy, { estimator, epsilon });
+  const { estimator = 'central', epsilon = proxy.epsilon, order = 'paper', permuted = false, isOwn = false } = options;
+  const readGradient = options.readGradient ?? readerOf(proxy);
+  const { companions, dispose } = companionsOf(model, readGradient, { estimator, epsilon, isOwn });
   const { gradientNorm, lossNats, responseTokens } = proxy;
   const record = { gradientNorm, lossNats, responseTokens };
   return {
@@ -40,30 +44,69 @@ export function createDefence(model: LanguageModel, proxy: ProxyArtefact, option
   };
 }
 
+/** A parameter without a gradient has 0. */
+const readerOf =
+  ({ gradient }: ProxyArtefact): GradientReader =>
+  (name, into) => {
+    const values = gradient.get(name);
+    if (values === undefined) into.fill(0);
+    else into.set(values);
+  };
+
 function companionsOf(
   model: LanguageModel,
-  proxy: ProxyArtefact,
-  { estimator, epsilon }: { estimator: EstimatorKind; epsilon: number },
+  readGradient: GradientReader,
+  { estimator, epsilon, isOwn }: { estimator: EstimatorKind; epsilon: number; isOwn: boolean },
 ): Pick<Defence, 'companions' | 'dispose'> {
-  if (estimator === 'jvp') {
-    const direction = new Map<string, Tensor<'float32'>>();
-    for (const [name, { shape }] of model.parameters) {
-      direction.set(name, model.compiler.runtime.tensor('float32', shape, proxy.gradient.get(name)));
-    }
-    return {
-      companions: [{ model, direction, runner: undefined }],
-      dispose() {
-        for (const tensor of direction.values()) tensor.dispose();
-      },
-    };
-  }
-  const forward = perturbedModel(model, proxy.gradient, epsilon);
-  const backward = estimator === 'central' ? perturbedModel(model, proxy.gradient, -epsilon) : model;
-  return {
-    companions: [forward, backward].map((each) => ({ model: each, runner: undefined })),
-    dispose() {
-      forward.dispose();
-      if (backward !== model) backward.dispose();
-    },
+  const made: { dispose(): void }[] = [];
+  const dispose = () => {
+    for (const each of made.splice(0)) each.dispose();
   };
+  const keep = <T extends { dispose(): void }>(each: T): T => {
+    made.push(each);
+    return each;
+  };
+  try {
+    if (estimator === 'jvp') {
+      const direction = new Map<string, Tensor<'float32'>>();
+      for (const [name, { shape }] of model.parameters) {
+        const tensor = keep(model.compiler.runtime.tensor('float32', shape));
+        readGradient(name, tensor.data);
+        direction.set(name, tensor);
+      }
+      return { companions: [{ model, direction, runner: undefined }], dispose };
+    }
+    const [forward, backward] = modelsOf(model, readGradient, { estimator, epsilon, isOwn });
+    for (const each of [forward, backward]) if (each !== model) keep(each);
+    return { companions: [forward, backward].map((each) => ({ model: each, runner: undefined })), dispose };
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+}
+
+/** The two models of a difference, the one stepped forward first. Each copy holds the gradient while it is made. */
+function modelsOf(
+  model: LanguageModel,
+  readGradient: GradientReader,
+  { estimator, epsilon, isOwn }: { estimator: 'central' | 'forward'; epsilon: number; isOwn: boolean },
+): readonly [LanguageModel, LanguageModel] {
+  const moved = (step: number, movesBase: boolean) =>
+    deriveModel(model, (name, source, into) => {
+      readGradient(name, into);
+      for (let index = 0; index < into.length; index++) {
+        const change = step * into[index];
+        into[index] = source[index] + change;
+        if (movesBase) source[index] -= change;
+      }
+    });
+  if (estimator === 'forward') return [moved(epsilon, false), model];
+  if (isOwn) return [moved(epsilon, true), model];
+  const forward = moved(epsilon, false);
+  try {
+    return [forward, moved(-epsilon, false)];
+  } catch (error) {
+    forward.dispose();
+    throw error;
+  }
 }

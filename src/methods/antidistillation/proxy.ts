@@ -2,10 +2,11 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { TransformerConfig } from '../../model/config.js';
+import type { ParameterSpec, TransformerConfig } from '../../model/config.js';
 import { openSafetensors } from '../../model/files/safetensors.js';
 import { writeSafetensors } from '../../model/files/safetensors-write.js';
-import { parameterSpecs } from '../../model/parameters.js';
+import type { TensorFile } from '../../model/files/tensor-file.js';
+import { parameterSpecs, sizeOfShape } from '../../model/parameters.js';
 import { DataError, messageOf } from '../../support/errors.js';
 import { fileError, writeFileAtomic } from '../../support/files.js';
 import { sha256OfJson } from '../../support/hash.js';
@@ -96,14 +97,90 @@ export async function writeProxy(folder: string, config: TransformerConfig, prox
  * damaged, is of another model, or holds a gradient that is zero or not finite.
  */
 export function readProxy(folder: string, config: TransformerConfig): ProxyArtefact {
+  const { proxy, dispose } = openStoredProxy(folder, config);
+  try {
+    return { ...proxy, gradient: proxy.gradient };
+  } finally {
+    dispose();
+  }
+}
+
+/** Reads g of a parameter into memory of its size. */
+export type GradientReader = (name: string, into: Float32Array) => void;
+
+export interface StoredProxy {
+  /** The whole gradient is read when it is first asked for. */
+  readonly proxy: ProxyArtefact;
+  /** One parameter at a time, so that the gradient need not be held beside what is made of it. */
+  readonly readGradient: GradientReader;
+  /** Closes the file. */
+  dispose(): void;
+}
+
+/** As `readProxy`, but reads the gradient when it is asked for; what is wrong with its values is found out then. */
+export function openStoredProxy(folder: string, config: TransformerConfig): StoredProxy {
   const { provenance, schemaVersion: _version, ...record } = readProxyRecord(folder);
   if (provenance.configHash !== proxyConfigHash(config)) {
     throw new DataError(
       `${folder}: this proxy was made with ${provenance.model}, a model of another configuration. Name that model, or make a proxy of this one (azeotrope proxy).`,
     );
   }
-  const gradient = readGradient(join(folder, GRADIENT_FILE), config);
-  return { ...record, provenance, tokenizerFingerprint: provenance.tokenizerFingerprint, gradient };
+  const path = join(folder, GRADIENT_FILE);
+  const specs = parameterSpecs(config);
+  const file = openSafetensors(path);
+  try {
+    checkGradient(path, file, specs);
+  } catch (error) {
+    file.dispose();
+    throw error;
+  }
+  const squares = new Map<string, number>();
+  const readGradient: GradientReader = (name, into) => {
+    let square = 0;
+    for (const value of file.read(name, into)) square += value * value;
+    squares.set(name, square);
+    if (Number.isFinite(square) && (square > 0 || squares.size < specs.length)) return;
+    const total = [...squares.values()].reduce((sum, each) => sum + each, 0);
+    if (total > 0 && Number.isFinite(total)) return;
+    throw new DataError(
+      `${path}: the gradient is ${total === 0 ? 'zero' : 'not finite'}: nothing can be told from it. Make the proxy again (azeotrope proxy).`,
+    );
+  };
+  let gradient: Map<string, Float32Array> | undefined;
+  const readWhole = (): Map<string, Float32Array> => {
+    const read = new Map<string, Float32Array>();
+    for (const { name, shape } of specs) {
+      const values = new Float32Array(sizeOfShape(shape));
+      readGradient(name, values);
+      read.set(name, values);
+    }
+    return read;
+  };
+  return {
+    proxy: {
+      ...record,
+      provenance,
+      tokenizerFingerprint: provenance.tokenizerFingerprint,
+      get gradient() {
+        gradient ??= readWhole();
+        return gradient;
+      },
+    },
+    readGradient,
+    dispose: () => file.dispose(),
+  };
+}
+
+/** Errors: DataError for a file whose tensors are not those of the model. */
+function checkGradient(path: string, { tensors }: TensorFile, specs: readonly ParameterSpec[]): void {
+  const unknown = [...tensors.keys()].find((name) => !specs.some((spec) => spec.name === name));
+  if (unknown !== undefined) throw ofAnotherModel(path, `it has a tensor ${unknown}, which the model has not`);
+  for (const { name, shape } of specs) {
+    const stored = tensors.get(name)?.shape;
+    if (stored === undefined) throw ofAnotherModel(path, `it has no tensor ${name}`);
+    if (stored.join() !== shape.join())
+      throw ofAnotherModel(path, `${name} is [${stored.join(', ')}] in it, [${shape.join(', ')}] in the model`);
+  }
 }
 
 /** The content of `proxy.json` alone: what the proxy's model is called. Errors: DataError. */
@@ -133,33 +210,6 @@ export async function addCalibration(folder: string, calibration: Readonly<Recor
   const record = readProxyRecord(folder);
   const noted = { ...record, calibration: [...(record.calibration ?? []), calibration] };
   await writeFileAtomic(join(folder, RECORD_FILE), `${JSON.stringify(noted, null, 2)}\n`);
-}
-
-function readGradient(path: string, config: TransformerConfig): Map<string, Float32Array> {
-  const file = openSafetensors(path);
-  try {
-    const specs = parameterSpecs(config);
-    const unknown = [...file.tensors.keys()].find((name) => !specs.some((spec) => spec.name === name));
-    if (unknown !== undefined) throw ofAnotherModel(path, `it has a tensor ${unknown}, which the model has not`);
-    let square = 0;
-    const gradient = new Map<string, Float32Array>();
-    for (const { name, shape } of specs) {
-      const stored = file.tensors.get(name)?.shape;
-      if (stored === undefined) throw ofAnotherModel(path, `it has no tensor ${name}`);
-      if (stored.join() !== shape.join())
-        throw ofAnotherModel(path, `${name} is [${stored.join(', ')}] in it, [${shape.join(', ')}] in the model`);
-      const values = file.read(name);
-      for (const value of values) square += value * value;
-      gradient.set(name, values);
-    }
-    if (!(square > 0 && Number.isFinite(square)))
-      throw new DataError(
-        `${path}: the gradient is ${square === 0 ? 'zero' : 'not finite'}: nothing can be told from it. Make the proxy again (azeotrope proxy).`,
-      );
-    return gradient;
-  } finally {
-    file.dispose();
-  }
 }
 
 function ofAnotherModel(path: string, how: string): DataError {
