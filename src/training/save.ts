@@ -2,6 +2,7 @@
 
 import { writeCheckpoint } from '../model/checkpoint-write.js';
 import { writeAdapter } from '../model/files/adapter.js';
+import type { FloatDtype } from '../model/files/safetensors-write.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { parameterSpecs } from '../model/parameters.js';
 
@@ -17,6 +18,8 @@ export async function saveTrainedModel(
     baseModel?: string | undefined;
     files?: Readonly<Record<string, string | Uint8Array>>;
     overwrite?: boolean;
+    /** Storage type of a model's weights, default F32; adapters are always F32. */
+    dtype?: FloatDtype;
   } = {},
 ): Promise<void> {
   const { config, lora, parameters } = model;
@@ -30,6 +33,6 @@ export async function saveTrainedModel(
     shape,
     values: parameters.get(name)!.data,
   }));
-  const { files = {}, overwrite = false } = options;
-  await writeCheckpoint(folder, { config, tensors, files }, { overwrite });
+  const { files = {}, overwrite = false, dtype = 'F32' } = options;
+  await writeCheckpoint(folder, { config, tensors, dtype, files }, { overwrite });
 }

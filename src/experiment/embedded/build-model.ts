@@ -17,7 +17,8 @@ export async function buildModel(request: ModelRequest, context: BuildContext): 
     ? await readHoldout(request, context)
     : await trainFromRecipe(compiler, recipeOf(request), context);
   try {
-    await saveTrainedModel(folder, model, { files: tokenizerFiles(), overwrite: true });
+    // Half as large, so that all of them fit into the package.
+    await saveTrainedModel(folder, model, { files: tokenizerFiles(), overwrite: true, dtype: 'F16' });
   } finally {
     model.dispose();
   }
