@@ -63,6 +63,11 @@ export const commands: readonly CommandRow[] = [
     load: () => import('./embedded-models.js').then(({ embeddedModels }) => embeddedModels),
   },
   {
+    name: 'judge',
+    summary: 'Score responses with a judge, in both orders',
+    load: () => import('./judge.js').then(({ judge }) => judge),
+  },
+  {
     name: 'inspect',
     summary: 'What a checkpoint is, and the memory it needs',
     load: () => import('./inspect.js').then(({ inspect }) => inspect),
