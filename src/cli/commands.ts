@@ -63,6 +63,11 @@ export const commands: readonly CommandRow[] = [
     load: () => import('./embedded-models.js').then(({ embeddedModels }) => embeddedModels),
   },
   {
+    name: 'distill',
+    summary: 'Distil students: by text, by probabilities, or adversarially',
+    load: () => import('./distill.js').then(({ distill }) => distill),
+  },
+  {
     name: 'judge',
     summary: 'Score responses with a judge, in both orders',
     load: () => import('./judge.js').then(({ judge }) => judge),

@@ -7,15 +7,24 @@ import { readConfigFile } from './config-file.js';
 import { applySettings } from './set-option.js';
 
 /** Reads and checks a configuration, with the values of `--set` in it. Errors: ConfigError with a line for each problem: file, line, key and what is wrong. */
-export async function readRunConfig(path: string, settings: readonly string[] = []): Promise<RunConfig> {
+export function readRunConfig(path: string, settings: readonly string[] = []): Promise<RunConfig> {
+  return readStrictConfig(runSchema, path, settings);
+}
+
+/** The same of any schema. */
+export async function readStrictConfig<Schema extends z.ZodType>(
+  schema: Schema,
+  path: string,
+  settings: readonly string[],
+): Promise<z.output<Schema>> {
   const { values, placeAt } = await readConfigFile(path);
-  const result = runSchema.safeParse(applySettings(values, settings));
+  const result = schema.safeParse(applySettings(values, settings));
   if (result.success) return result.data;
   const problems = result.error.issues.flatMap((issue) => {
     if (issue.code === 'unrecognized_keys') {
       const where = issue.path.length === 0 ? '' : ` in ${keyOf(issue.path)}`;
       return issue.keys.map(
-        (key) => `${placeAt([...issue.path, key])}: unknown key "${key}"${where}.${didYouMean(key, knownKeys())}`,
+        (key) => `${placeAt([...issue.path, key])}: unknown key "${key}"${where}.${didYouMean(key, knownKeys(schema))}`,
       );
     }
     return [`${placeAt(issue.path)}: ${keyOf(issue.path)}: ${issue.message}.`];
@@ -33,7 +42,7 @@ function keyOf(path: readonly PropertyKey[]): string {
 }
 
 /** Every key that a configuration may have, at whatever depth. */
-function knownKeys(): string[] {
+function knownKeys(root: z.ZodType): string[] {
   const keys = new Set<string>();
   const visit = (schema: unknown): void => {
     if (Array.isArray(schema)) for (const item of schema) visit(item);
@@ -43,6 +52,6 @@ function knownKeys(): string[] {
       for (const value of Object.values(schema)) visit(value);
     }
   };
-  visit(z.toJSONSchema(runSchema, { io: 'input' }));
+  visit(z.toJSONSchema(root, { io: 'input' }));
   return [...keys];
 }

@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { createCompiler } from '../../engine/compiler.js';
+import { openRuntime } from '../../engine/runtime/open.js';
+import { saveTrainedModel } from '../../training/save.js';
+import { folderNameOf, freshModel, tokenizerFiles } from '../embedded/models.js';
+import { openTask } from '../open-task.js';
+import { type DistillConfig, distillSchema, METHODS } from './config.js';
+import { splitQuestions } from './questions.js';
+import { type DistillOptions, runDistill } from './run-distill.js';
+import { planStudents, studentKey } from './variants.js';
+
+let folder: string;
+let models: string;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'azeotrope-distill-'));
+  models = join(folder, 'models');
+  const runtime = openRuntime({ threads: 1 });
+  const compiler = createCompiler(runtime);
+  for (const role of ['teacher', 'student'] as const) {
+    const model = freshModel(compiler, role, 1);
+    const name = folderNameOf({ role, kind: 'default', seed: 1 });
+    await saveTrainedModel(join(models, name), model, { files: tokenizerFiles() });
+    model.dispose();
+  }
+  compiler.dispose();
+  runtime.dispose();
+});
+after(() => rm(folder, { recursive: true }));
+
+const settings = (more: object = {}): DistillConfig =>
+  distillSchema.parse({
+    schemaVersion: 1,
+    name: 'test',
+    task: { kind: 'embedded', models },
+    inDistribution: '^parcel at [a-m]',
+    traces: { count: 8 },
+    validation: { count: 4 },
+    evaluation: { count: 4 },
+    sampling: { maxTokens: 6, maxBatch: 8 },
+    training: { epochs: 1, batchSize: 4, microBatchTokens: 64 },
+    whiteBox: { topK: 4 },
+    gad: {
+      epochs: 1,
+      batchPrompts: 4,
+      groupSize: 2,
+      microBatchTokens: 256,
+      warmup: { discriminatorOnlySteps: 1, groupSize: 1 },
+    },
+    toySteps: 20,
+    variants: [
+      { method: 'seqkd', name: 'SeqKD' },
+      { method: 'gkd', name: 'GKD', set: { 'whiteBox.divergence': 'jensenShannon' } },
+      { method: 'gad', name: 'GAD' },
+      {
+        method: 'gad',
+        name: 'small',
+        set: { 'gad.discriminator.kind': 'convolutional', 'gad.discriminator.convolutionWidth': 4 },
+      },
+    ],
+    ...more,
+  });
+
+const run = (config: DistillConfig, output: string, more: Partial<DistillOptions> = {}) =>
+  runDistill({
+    ...{ config, methods: METHODS, output: join(folder, output), threads: 1 },
+    ...{ signal: new AbortController().signal, log: () => {}, onProgress: () => {} },
+    ...more,
+  });
+
+describe('what a run learns from', () => {
+  test('questions that match are in distribution, the others out of it, none in both', async () => {
+    const task = await openTask({ kind: 'embedded', models });
+    const split = splitQuestions(task, '^parcel at [a-m]', undefined);
+    const inside = await split.inside('test', 40);
+    const outside = await split.outside('test', 40);
+    assert.ok(inside.every(({ text }) => /^parcel at [a-m]/.test(text)) && inside.length === 40);
+    assert.ok(outside.every(({ text }) => /^parcel at [^a-m]/.test(text)) && outside.length === 40);
+    await assert.rejects(splitQuestions(task, 'no such words', undefined).inside('test', 2), /only 0 match/);
+    assert.throws(() => splitQuestions(task, '(', undefined), /not a regular expression/);
+  });
+});
+
+describe('students of a run', () => {
+  test('each variant changes what it names and nothing else; sequence-level students stay to be compared with', () => {
+    const students = planStudents(settings({ seeds: [1, 2] }), ['gad']);
+    assert.deepEqual(
+      students.map(({ variant, seed }) => `${variant} ${seed}`),
+      ['SeqKD 1', 'SeqKD 2', 'GAD 1', 'GAD 2', 'small 1', 'small 2'],
+    );
+    const [, , plain, , small] = students;
+    assert.deepEqual(
+      { ...small.gad, discriminator: plain.gad.discriminator },
+      { ...plain.gad, discriminator: plain.gad.discriminator },
+    );
+    assert.deepEqual([plain.gad.discriminator.kind, small.gad.discriminator.kind], ['student', 'convolutional']);
+    assert.equal(planStudents(settings(), ['gkd']).at(-1)!.whiteBox.studentFraction, 0.5);
+  });
+
+  test('a key changes with what the result depends on, and with nothing else', () => {
+    const [student] = planStudents(settings(), []);
+    const key = studentKey(student, { traces: 'a' });
+    assert.notEqual(studentKey(student, { traces: 'b' }), key);
+    assert.notEqual(studentKey({ ...student, numTraces: 9 }, { traces: 'a' }), key);
+    const renamed = { ...student, variant: 'another name', gad: { ...student.gad, epochs: 9 } };
+    assert.equal(studentKey(renamed, { traces: 'a' }), key, 'settings of other methods do not matter');
+  });
+
+  test('a place that there is not is refused by name', () => {
+    const wrong = (set: object) => () =>
+      planStudents(settings({ variants: [{ method: 'gad', name: 'x', set }] }), ['gad']);
+    assert.throws(wrong({ 'gad.discriminatr.isFrozen': true }), /Variant 'x': there is no gad\.discriminatr/);
+    assert.throws(wrong({ 'gad.discriminator.isFrzn': true }), /isFrzn/);
+    assert.throws(wrong({ name: 'y' }), /Places begin with/);
+  });
+});
+
+describe('a run', () => {
+  test('leaves a row for each student, goes on where it was stopped, and does nothing twice', async () => {
+    const whole = await run(settings(), 'whole');
+    assert.deepEqual(
+      whole.rows.map(({ variant }) => variant),
+      ['SeqKD', 'GKD', 'GAD', 'small'],
+    );
+    for (const row of whole.rows) {
+      assert.deepEqual([row.inDistribution.total, row.outOfDistribution!.total, row.numTraces], [4, 4, 8]);
+      assert.ok(row.meanLength > 0 && row.tokens > 0);
+    }
+    assert.deepEqual(
+      whole.curves.map(({ variant, steps }) => [variant, steps.length]),
+      [
+        ['GAD', 4],
+        ['small', 4],
+      ],
+    );
+    assert.equal(whole.toy!.gad.length, 10);
+    const stored = JSON.parse(await readFile(join(folder, 'whole', 'distill.json'), 'utf8'));
+    assert.deepEqual(stored, JSON.parse(JSON.stringify(whole)));
+
+    const controller = new AbortController();
+    const stopped = run(settings(), 'stopped', {
+      signal: controller.signal,
+      onProgress: ({ student, step }) => void (student.startsWith('GAD') && step === 3 && controller.abort()),
+    });
+    await assert.rejects(stopped, { name: 'AbortError' });
+    let numSteps = 0;
+    const resumed = await run(settings(), 'stopped', {
+      onProgress: () => {
+        numSteps += 1;
+      },
+    });
+    const timeless = (distill: typeof whole) => distill.rows.map(({ wallMs, ...row }) => row);
+    assert.deepEqual(timeless(resumed), timeless(whole));
+    assert.equal(numSteps, 5, 'the last step of one student and the four of the next');
+    const weightsOf = async (output: string) => {
+      const students = await readdir(join(folder, output, 'students'));
+      return Promise.all(
+        students.sort().map((name) => readFile(join(folder, output, 'students', name, 'model', 'model.safetensors'))),
+      );
+    };
+    assert.deepEqual(await weightsOf('stopped'), await weightsOf('whole'));
+    assert.ok(!existsSync(join(folder, 'whole', 'students', 'checkpoints')));
+  });
+
+  test('a teacher of whom only text is known teaches by text, and says why by nothing else', async () => {
+    const task = await openTask({ kind: 'embedded', models });
+    const asked = await splitQuestions(task, '^parcel at [a-m]', undefined).inside('distil', 8);
+    const path = join(folder, 'responses.jsonl');
+    await writeFile(path, asked.map(({ id }) => `${JSON.stringify({ id, text: 'end dock' })}\n`).join(''));
+    const text = settings({ teacher: { traces: path }, variants: [{ method: 'seqkd', name: 'SeqKD' }] });
+    const { rows, teacher } = await run(text, 'text');
+    assert.equal(teacher, null);
+    assert.equal(rows[0].tokens, 8 * 3, 'two words and the end');
+    const white = settings({ teacher: { traces: path }, variants: [{ method: 'gkd', name: 'GKD' }] });
+    await assert.rejects(run(white, 'text'), /needs the teacher's weights/);
+    await assert.rejects(run({ ...text, traces: { count: 9 } }, 'text'), /there is no response to the question/);
+  });
+});

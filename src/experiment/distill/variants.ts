@@ -1,0 +1,79 @@
+/** The students of a run: each the configuration with some values changed, and a name by all that decides its result. */
+import type { GadConfig } from '../../methods/gad/config.js';
+import { gadSchema } from '../../methods/gad/config.js';
+import type { WhiteBoxConfig } from '../../methods/white-box-kd/config.js';
+import { ConfigError } from '../../support/errors.js';
+import { sha256OfJson } from '../../support/hash.js';
+import { type TrainingConfig, trainingSchema } from '../../training/config.js';
+import { type DistillConfig, distillSchema, type Method, type Variant } from './config.js';
+
+export interface PlannedStudent {
+  readonly method: Method;
+  readonly variant: string;
+  readonly seed: number;
+  readonly numTraces: number;
+  readonly training: TrainingConfig;
+  readonly whiteBox: WhiteBoxConfig;
+  readonly gad: GadConfig;
+}
+
+/** Only these may differ between students; the rest is the run's. */
+const CHANGEABLE = ['training', 'whiteBox', 'gad', 'traces'];
+/** Share of the steps on the student's own responses, where a gkd variant names none: that of the paper's experiments. */
+const GKD_STUDENT_FRACTION = 0.5;
+
+/**
+ * Every student of the run, variant by variant. `methods` leaves out others; the sequence-level students stay, to be compared with.
+ * Errors: ConfigError for a change of something that there is not.
+ */
+export function planStudents(config: DistillConfig, methods: readonly Method[]): PlannedStudent[] {
+  const wanted = config.variants.filter(({ method }) => method === 'seqkd' || methods.includes(method));
+  return wanted.flatMap((variant) => {
+    const changed = applyVariant(config, variant);
+    const whiteBox =
+      variant.method === 'gkd' && changed.whiteBox.studentFraction === 0
+        ? { ...changed.whiteBox, studentFraction: GKD_STUDENT_FRACTION }
+        : changed.whiteBox;
+    return (variant.seeds ?? config.seeds).map((seed) => ({
+      method: variant.method,
+      variant: variant.name,
+      seed,
+      numTraces: changed.traces.count,
+      training: trainingSchema.parse({ ...changed.training, seed }),
+      whiteBox,
+      gad: gadSchema.parse({ ...changed.gad, seed }),
+    }));
+  });
+}
+
+/** What the result of a student depends on, as a short name. */
+export const studentKey = (student: PlannedStudent, depends: Readonly<Record<string, unknown>>): string => {
+  const { method, seed, numTraces, training, whiteBox, gad } = student;
+  const settings = {
+    seqkd: { training },
+    'white-box-kd': { training, whiteBox },
+    gkd: { training, whiteBox },
+    gad: { gad },
+  };
+  return `${method}-${sha256OfJson({ method, seed, numTraces, ...settings[method], ...depends }).slice(0, 16)}`;
+};
+
+function applyVariant(config: DistillConfig, { name, set }: Variant): DistillConfig {
+  const changed = structuredClone(config) as unknown as Record<string, unknown>;
+  for (const [place, value] of Object.entries(set)) {
+    const path = place.split('.');
+    const last = path.pop()!;
+    let at: unknown = changed;
+    for (const key of path) at = (at as Record<string, unknown> | undefined)?.[key];
+    const isThere = typeof at === 'object' && at !== null && CHANGEABLE.includes(path[0] ?? '');
+    if (!isThere)
+      throw new ConfigError(
+        `Variant '${name}': there is no ${place} to set. Places begin with ${CHANGEABLE.join(', ')}.`,
+      );
+    (at as Record<string, unknown>)[last] = value;
+  }
+  const result = distillSchema.safeParse(changed);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new ConfigError(`Variant '${name}': ${issue.path.join('.')}: ${issue.message}.`);
+}
