@@ -10,8 +10,8 @@ import { createGraphBuilder, type GraphBuilder } from './graph/builder.js';
 import type { OpKind } from './graph/catalogue.js';
 import { add, multiply, reduceSum } from './graph/ops.js';
 import type { Graph, Value } from './graph/types.js';
-import { compileGraph } from './onnx/compile.js';
 import { type Array64, array64, evaluate } from './reference.fixture.js';
+import { runGraph } from './run-graph.fixture.js';
 import { openRuntime } from './runtime/open.js';
 
 const runtime = openRuntime({ threads: 2 });
@@ -27,39 +27,6 @@ function feeds({ inputs }: OpCase): Record<string, Array64> {
   return Object.fromEntries(inputs.map(({ value }, index) => [`x${index}`, value]));
 }
 
-async function runNatively(graph: Graph, given: Readonly<Record<string, Array64>>): Promise<Record<string, Array64>> {
-  const model = compileGraph(graph, { numThreads: runtime.numThreads });
-  const session = runtime.session(model);
-  const inputs = Object.fromEntries(
-    Object.entries(model.inputs).map(([name, { dtype, shape }]) => [
-      name,
-      runtime.tensor(
-        dtype,
-        shape,
-        dtype === 'int64' ? BigInt64Array.from(given[name].data, BigInt) : (given[name].data as never),
-      ),
-    ]),
-  );
-  const outputs = Object.fromEntries(
-    Object.entries(model.outputs).map(([name, { dtype, shape, inPlaceOf }]) => [
-      name,
-      inPlaceOf === undefined ? runtime.tensor(dtype, shape) : inputs[inPlaceOf],
-    ]),
-  );
-  const binding = session.bind(inputs, outputs);
-  await binding.run();
-  const result = Object.fromEntries(
-    Object.entries(outputs).map(([name, { shape, data }]) => [
-      name,
-      { shape, data: Float64Array.from(data as ArrayLike<number | bigint>, Number) },
-    ]),
-  );
-  binding.dispose();
-  session.dispose();
-  for (const tensor of [...Object.values(inputs), ...Object.values(outputs)]) tensor.dispose();
-  return result;
-}
-
 function assertClose(actual: Array64, expected: Array64, tolerance: number, what: string): void {
   assert.deepEqual([...actual.shape], [...expected.shape], what);
   const scale = Math.max(1, ...expected.data.map(Math.abs));
@@ -71,6 +38,8 @@ function assertClose(actual: Array64, expected: Array64, tolerance: number, what
 
 /** Float32 rounding over sums of at most a few dozen terms. */
 const FLOAT32_TOLERANCE = 4e-6;
+/** Operands rounded to 8 bits, and results of a few products in a row of them. */
+const BFLOAT16_TOLERANCE = 2e-2;
 /** Central differences in float64 with h = 1e-5: h² truncation and 1e-16/h rounding. */
 const DIFFERENCE_TOLERANCE = 2e-8;
 const STEP = 1e-5;
@@ -81,25 +50,38 @@ const inPlace: Partial<Record<OpKind, Readonly<Record<number, string>>>> = {
   cachedAttentionTangent: { 1: 'x7', 2: 'x8' },
 };
 
-describe('lowerings', () => {
-  for (const kind of kinds) {
-    test(`${kind}: the native result is the float64 one`, async () => {
-      for (const [index, opCase] of cases[kind].entries()) {
-        const g = createGraphBuilder();
-        g.apply(kind, declare(g, opCase), opCase.params as never).forEach((value, output) => {
-          const inPlaceOf = inPlace[kind]?.[output];
-          g.output(`y${output}`, value, inPlaceOf === undefined ? {} : { inPlaceOf });
-        });
-        const graph = g.finish();
-        const expected = evaluate(graph, feeds(opCase));
-        const actual = await runNatively(graph, feeds(opCase));
-        for (const name of Object.keys(expected)) {
-          assertClose(actual[name], expected[name], FLOAT32_TOLERANCE, `case ${index} ${name}`);
+const lowerings = [
+  { name: 'composite', options: {}, tolerance: FLOAT32_TOLERANCE },
+  { name: 'native float32', options: { kernels: runtime.kernels.ops }, tolerance: FLOAT32_TOLERANCE },
+  {
+    name: 'native bfloat16',
+    options: { kernels: runtime.kernels.ops, precision: 'bfloat16' },
+    tolerance: BFLOAT16_TOLERANCE,
+  },
+] as const;
+
+for (const { name, options, tolerance } of lowerings) {
+  const isMissing = 'kernels' in options && options.kernels.size === 0;
+  describe(`${name} lowering`, { skip: isMissing ? `no kernels: ${runtime.kernels.reason}` : false }, () => {
+    for (const kind of kinds) {
+      test(`${kind}: the result is the float64 one`, async () => {
+        for (const [index, opCase] of cases[kind].entries()) {
+          const g = createGraphBuilder();
+          g.apply(kind, declare(g, opCase), opCase.params as never).forEach((value, output) => {
+            const inPlaceOf = inPlace[kind]?.[output];
+            g.output(`y${output}`, value, inPlaceOf === undefined ? {} : { inPlaceOf });
+          });
+          const graph = g.finish();
+          const expected = evaluate(graph, feeds(opCase));
+          const actual = await runGraph(runtime, graph, feeds(opCase), options);
+          for (const output of Object.keys(expected)) {
+            assertClose(actual[output], expected[output], tolerance, `case ${index} ${output}`);
+          }
         }
-      }
-    });
-  }
-});
+      });
+    }
+  });
+}
 
 /** Positions of the float inputs, the ones that can be differentiated. */
 function floatPositions({ inputs }: OpCase): number[] {
