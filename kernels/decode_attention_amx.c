@@ -1,5 +1,8 @@
 /*
- * Causal grouped-query attention against a ragged key/value cache in bfloat16, which is extended in place; rotary embedding included.
+ * Causal grouped-query attention against a ragged key/value cache in bfloat16, which is extended in place; rotary embedding
+ * included. With tangents of queries, keys and values, and a cache of tangents, it also gives the tangent of its result in the same
+ * sweep: s = scale·q·k, p = softmax(s), ts = scale·(tq·k + q·tk), z = p∘ts, to = z·v − (Σz)·o + p·tv.
+ *
  * One kernel for one new token a row, for chunks of one row and for first chunks of many rows, so that a token's result is the
  * same bits however its sequence was cut and whatever stands beside it: keys are met in blocks of 32 and scaled in blocks of BLOCK
  * from position 0, and a query that reads less far than its neighbours adds exact zeros.
@@ -11,16 +14,21 @@
 
 enum { BLOCK = 256, STRIDE = BLOCK + 16, MAX_WIDTH = 512 };
 
+/* The values, or their tangents. */
 typedef struct {
-  const float *q, *k, *v;      /* [B, T, H, D], [B, T, K, D] twice */
-  const int64_t *positions;    /* [B, T], for the angles */
-  const float *cos, *sin;      /* [P, D/2], or null */
-  const int32_t *lengths;      /* [B] */
+  const float *q, *k, *v; /* [B, T, H, D], [B, T, K, D] twice */
   bf16 *keys, *values;
-  float *o;                    /* [B, T, H, D] */
+  float *o; /* [B, T, H, D] */
+} Stream;
+
+typedef struct {
+  Stream plain, tangent;
+  const int64_t *positions; /* [B, T], for the angles */
+  const float *cos, *sin;   /* [P, D/2], or null */
+  const int32_t *lengths;   /* [B] */
   int64_t batch, time, heads, groups, size, slots, width, queries, query_blocks, units_per_task;
   float scale;
-  int is_first;
+  int is_first, has_tangent;
 } Job;
 
 /* The position of token t of row b. */
@@ -28,18 +36,25 @@ static inline int64_t position(const Job *job, int64_t b, int64_t t) {
   return job->is_first ? t : job->lengths[b] - job->time + t;
 }
 
-/* x [D], rotated by the angles of a token and scaled, as bfloat16 in `to` [W]. */
-static __attribute__((noinline)) void rotate(const Job *job, const float *x, int64_t token, float scale, bf16 *to) {
+static inline int64_t slot_of(const Job *job, int64_t b, int64_t g) {
+  return (b * job->groups + g) * job->slots * job->width;
+}
+
+/* x [D], turned by the angles of a token if it is to be, and scaled, as bfloat16 in `to` [W]. */
+static __attribute__((noinline)) void place(const Job *job, const float *x, int64_t token, int is_turned, float scale,
+                                            bf16 *to) {
   float y[MAX_WIDTH] ALIGNED;
   int64_t half = job->size / 2;
-  memset(y, 0, sizeof(float) * (size_t)job->width);
-  if (job->cos == NULL) {
-    for (int64_t i = 0; i < job->size; i++) y[i] = x[i] * scale;
-  } else {
+  __m512 s = _mm512_set1_ps(scale);
+  for (int64_t i = 0; i < job->width; i += 16) {
+    __mmask16 lanes = first_lanes(job->size - i);
+    _mm512_store_ps(y + i, _mm512_mul_ps(s, _mm512_maskz_loadu_ps(lanes, x + i)));
+  }
+  if (is_turned && job->cos != NULL) {
     const float *cos = job->cos + job->positions[token] * half, *sin = job->sin + job->positions[token] * half;
     for (int64_t i = 0; i < half; i += 16) {
       __mmask16 lanes = first_lanes(half - i);
-      __m512 a = _mm512_maskz_loadu_ps(lanes, x + i), b = _mm512_maskz_loadu_ps(lanes, x + half + i), s = _mm512_set1_ps(scale);
+      __m512 a = _mm512_maskz_loadu_ps(lanes, x + i), b = _mm512_maskz_loadu_ps(lanes, x + half + i);
       __m512 c = _mm512_maskz_loadu_ps(lanes, cos + i), d = _mm512_maskz_loadu_ps(lanes, sin + i);
       _mm512_mask_storeu_ps(y + i, lanes, _mm512_mul_ps(s, _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, d))));
       _mm512_mask_storeu_ps(y + half + i, lanes, _mm512_mul_ps(s, _mm512_fmadd_ps(b, c, _mm512_mul_ps(a, d))));
@@ -49,12 +64,10 @@ static __attribute__((noinline)) void rotate(const Job *job, const float *x, int
     _mm512_storeu_si512((void *)(to + i), pack_bf16(_mm512_load_ps(y + i), _mm512_load_ps(y + i + 16)));
 }
 
-/* New keys and values of one row and group into the cache. */
-static void extend(const Job *job, int64_t b, int64_t g) {
-  int64_t width = job->width, slot = (b * job->groups + g) * job->slots * width;
-  bf16 *keys = job->keys + slot, *values = job->values + slot, row[MAX_WIDTH] ALIGNED;
-  Job plain = *job;
-  plain.cos = NULL;
+/* New keys and values of one row and group into a cache. */
+static void extend(const Job *job, const Stream *stream, int64_t b, int64_t g) {
+  int64_t width = job->width, slot = slot_of(job, b, g);
+  bf16 *keys = stream->keys + slot, *values = stream->values + slot, row[MAX_WIDTH] ALIGNED;
   for (int64_t t = 0; t < (job->is_first ? job->lengths[b] : job->time); t++) {
     int64_t p = position(job, b, t), token = b * job->time + t, at = (token * job->groups + g) * job->size;
     if (p < 0 || p >= job->slots) continue;
@@ -62,50 +75,98 @@ static void extend(const Job *job, int64_t b, int64_t g) {
       memset(keys + p * width, 0, sizeof(bf16) * 32 * (size_t)width);
       memset(values + p * width, 0, sizeof(bf16) * 32 * (size_t)width);
     }
-    rotate(job, job->k + at, token, 1.f, row);
+    place(job, stream->k + at, token, 1, 1.f, row);
     bf16 *key = keys + p / 16 * 16 * width + p % 16 * 2;
     for (int64_t i = 0; i < width / 2; i++) memcpy(key + i * 32, row + 2 * i, 4);
-    rotate(&plain, job->v + at, token, 1.f, row);
+    place(job, stream->v + at, token, 0, 1.f, row);
     bf16 *value = values + p / 2 * 2 * width + p % 2;
     for (int64_t i = 0; i < width; i++) value[2 * i] = row[i];
   }
 }
 
-/* The block [from, from + bytes) is wanted in the second-level cache soon. */
-static inline void want(const void *from, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)from + i, 0, 2);
+static void extend_all(const Job *job, int64_t b, int64_t g) {
+  extend(job, &job->plain, b, g);
+  if (job->has_tangent) extend(job, &job->tangent, b, g);
 }
 
-/*
- * Scores s [16, STRIDE] of up to 16 queries (tiles [W/32, 16, 32]) against `count` keys, a multiple of 32. The values of the same
- * positions are sent for on the way.
- */
-static void score(const Job *job, const bf16 *q, const bf16 *keys, const bf16 *values, int64_t count, float *s) {
+/* The block of 2 KiB at `from` is wanted in the second-level cache soon. */
+static inline void want(const bf16 *from) {
+  for (int i = 0; i < 2048; i += 64) __builtin_prefetch((const char *)from + i, 0, 2);
+}
+
+typedef struct {
+  float most;     /* greatest score so far */
+  __m512 sum;     /* of the weights, by lanes */
+  __m512 tangent; /* of the weights' tangents */
+} Running;
+
+typedef struct {
+  float scores[16 * STRIDE] ALIGNED;
+  float score_tangents[16 * STRIDE] ALIGNED;
+  bf16 weights[16 * BLOCK] ALIGNED;
+  bf16 weight_tangents[16 * BLOCK] ALIGNED;
+  bf16 queries[16 * MAX_WIDTH] ALIGNED;
+  bf16 query_tangents[16 * MAX_WIDTH] ALIGNED;
+  float sums[16 * MAX_WIDTH] ALIGNED;
+  float sum_tangents[16 * MAX_WIDTH] ALIGNED;
+  Running running[16];
+} Scratch;
+
+/* Scores [16, STRIDE] of up to 16 queries (tiles [W/32, 16, 32]) against `count` keys from `at` on, a multiple of 32. */
+static void score(const Job *job, Scratch *scratch, int64_t at, int64_t count) {
   int64_t width = job->width;
   for (int64_t k = 0; k < count; k += 32) {
-    const bf16 *low = keys + k * width, *high = low + 16 * width;
+    const bf16 *low = job->plain.keys + at + k * width, *high = low + 16 * width, *values = job->plain.values + at + k * width;
     TILE_ZERO(0);
     TILE_ZERO(1);
     for (int64_t d = 0; d < width; d += 32) {
-      want(values + k * width + d * 32, 2048);
-      TILE_LOAD(4, q + d * 16, 64);
+      want(values + d * 32);
+      TILE_LOAD(4, scratch->queries + d * 16, 64);
       TILE_LOAD(6, low + d * 16, 64);
       TILE_PRODUCT(0, 4, 6);
       TILE_LOAD(7, high + d * 16, 64);
       TILE_PRODUCT(1, 4, 7);
     }
-    TILE_STORE(0, s + k, 4 * STRIDE);
-    TILE_STORE(1, s + k + 16, 4 * STRIDE);
+    TILE_STORE(0, scratch->scores + k, 4 * STRIDE);
+    TILE_STORE(1, scratch->scores + k + 16, 4 * STRIDE);
   }
 }
 
-typedef struct {
-  float most;          /* greatest score so far */
-  __m512 sum;          /* of the weights, by lanes */
-} Running;
+/* The same, and the tangents of the scores. */
+static void score_with_tangent(const Job *job, Scratch *scratch, int64_t at, int64_t count) {
+  int64_t width = job->width;
+  for (int64_t k = 0; k < count; k += 32) {
+    const bf16 *low = job->plain.keys + at + k * width, *high = low + 16 * width;
+    const bf16 *moved_low = job->tangent.keys + at + k * width, *moved_high = moved_low + 16 * width;
+    TILE_ZERO(0);
+    TILE_ZERO(1);
+    TILE_ZERO(2);
+    TILE_ZERO(3);
+    for (int64_t d = 0; d < width; d += 32) {
+      want(job->plain.values + at + k * width + d * 32);
+      want(job->tangent.values + at + k * width + d * 32);
+      TILE_LOAD(4, scratch->queries + d * 16, 64);
+      TILE_LOAD(5, scratch->query_tangents + d * 16, 64);
+      TILE_LOAD(6, low + d * 16, 64);
+      TILE_PRODUCT(0, 4, 6);
+      TILE_PRODUCT(2, 5, 6);
+      TILE_LOAD(7, high + d * 16, 64);
+      TILE_PRODUCT(1, 4, 7);
+      TILE_PRODUCT(3, 5, 7);
+      TILE_LOAD(6, moved_low + d * 16, 64);
+      TILE_PRODUCT(2, 4, 6);
+      TILE_LOAD(7, moved_high + d * 16, 64);
+      TILE_PRODUCT(3, 4, 7);
+    }
+    TILE_STORE(0, scratch->scores + k, 4 * STRIDE);
+    TILE_STORE(1, scratch->scores + k + 16, 4 * STRIDE);
+    TILE_STORE(2, scratch->score_tangents + k, 4 * STRIDE);
+    TILE_STORE(3, scratch->score_tangents + k + 16, 4 * STRIDE);
+  }
+}
 
 /*
- * Scores of one query to weights 2^(s − most), as rows of the tiles p [count/32, 16, 32]; keys from `visible` on get none. Returns the
+ * Scores s of one query to weights 2^(s − most), as rows of the tiles p [count/32, 16, 32]; keys from `visible` on get none. Returns the
  * factor for what was summed before.
  */
 static __attribute__((noinline)) float weigh(Running *running, float *s, int64_t count, int64_t visible, bf16 *p) {
@@ -125,24 +186,44 @@ static __attribute__((noinline)) float weigh(Running *running, float *s, int64_t
     a = _mm512_maskz_mov_ps(first_lanes(visible - k), a);
     b = _mm512_maskz_mov_ps(first_lanes(visible - k - 16), b);
     sum = _mm512_add_ps(sum, _mm512_add_ps(a, b));
+    _mm512_store_ps(s + k, a);
+    _mm512_store_ps(s + k + 16, b);
     _mm512_store_si512((void *)(p + k / 32 * TILE), pack_bf16(a, b));
   }
   running->sum = sum;
   return factor;
 }
 
-/* o [16, W] += p·values for `count` positions; `next` is sent for on the way. */
-static void blend(const Job *job, const bf16 *p, const bf16 *values, int64_t count, float *o, const bf16 *next) {
+/* Tangents of the weights w of one query from those of its scores, which are in units of log 2. */
+static __attribute__((noinline)) void weigh_tangent(Running *running, const float *w, const float *ts, int64_t count,
+                                                    float factor, bf16 *z) {
+  __m512 ln2 = _mm512_set1_ps(0.693147181f), sum = _mm512_mul_ps(running->tangent, _mm512_set1_ps(factor));
+  for (int64_t k = 0; k < count; k += 32) {
+    __m512 p = _mm512_load_ps(w + k), q = _mm512_load_ps(w + k + 16), zero = _mm512_setzero_ps();
+    __m512 a = _mm512_mul_ps(p, _mm512_mul_ps(ln2, _mm512_load_ps(ts + k)));
+    __m512 b = _mm512_mul_ps(q, _mm512_mul_ps(ln2, _mm512_load_ps(ts + k + 16)));
+    a = _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(p, zero, _CMP_EQ_OQ), zero);
+    b = _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(q, zero, _CMP_EQ_OQ), zero);
+    sum = _mm512_add_ps(sum, _mm512_add_ps(a, b));
+    _mm512_store_si512((void *)(z + k / 32 * TILE), pack_bf16(a, b));
+  }
+  running->tangent = sum;
+}
+
+/* sums [16, W] += weights·values for `count` positions from `at` on; the keys at `next` are sent for on the way. */
+static void blend(const Job *job, Scratch *scratch, int64_t at, int64_t count, int64_t next) {
   int64_t width = job->width;
+  float *o = scratch->sums;
   for (int64_t d = 0; d < width; d += 32) {
     TILE_LOAD(0, o + d, 4 * width);
     TILE_LOAD(1, o + d + 16, 4 * width);
     for (int64_t k = 0; k < count; k += 32) {
-      if (next != NULL) want(next + k * width + d * 32, 2048);
-      TILE_LOAD(4, p + k * 16, 64);
-      TILE_LOAD(6, values + k * width + d * 2, 4 * width);
+      const bf16 *values = job->plain.values + at + k * width + d * 2;
+      if (next >= 0) want(job->plain.keys + next + k * width + d * 32);
+      TILE_LOAD(4, scratch->weights + k * 16, 64);
+      TILE_LOAD(6, values, 4 * width);
       TILE_PRODUCT(0, 4, 6);
-      TILE_LOAD(7, values + k * width + d * 2 + 32, 4 * width);
+      TILE_LOAD(7, values + 32, 4 * width);
       TILE_PRODUCT(1, 4, 7);
     }
     TILE_STORE(0, o + d, 4 * width);
@@ -150,54 +231,115 @@ static void blend(const Job *job, const bf16 *p, const bf16 *values, int64_t cou
   }
 }
 
-typedef struct {
-  float scores[16 * STRIDE] ALIGNED;
-  bf16 weights[16 * BLOCK] ALIGNED;
-  bf16 queries[16 * MAX_WIDTH] ALIGNED;
-  float sums[16 * MAX_WIDTH] ALIGNED;
-  Running running[16];
-} Scratch;
+/* The same, and sum_tangents += weight_tangents·values + weights·(tangents of values). */
+static void blend_with_tangent(const Job *job, Scratch *scratch, int64_t at, int64_t count, int64_t next) {
+  int64_t width = job->width;
+  float *o = scratch->sums, *moved_o = scratch->sum_tangents;
+  for (int64_t d = 0; d < width; d += 32) {
+    TILE_LOAD(0, o + d, 4 * width);
+    TILE_LOAD(1, o + d + 16, 4 * width);
+    TILE_LOAD(2, moved_o + d, 4 * width);
+    TILE_LOAD(3, moved_o + d + 16, 4 * width);
+    for (int64_t k = 0; k < count; k += 32) {
+      const bf16 *values = job->plain.values + at + k * width + d * 2, *moved = job->tangent.values + at + k * width + d * 2;
+      if (next >= 0) {
+        want(job->plain.keys + next + k * width + d * 32);
+        want(job->tangent.keys + next + k * width + d * 32);
+      }
+      TILE_LOAD(4, scratch->weights + k * 16, 64);
+      TILE_LOAD(5, scratch->weight_tangents + k * 16, 64);
+      TILE_LOAD(6, values, 4 * width);
+      TILE_PRODUCT(0, 4, 6);
+      TILE_PRODUCT(2, 5, 6);
+      TILE_LOAD(7, values + 32, 4 * width);
+      TILE_PRODUCT(1, 4, 7);
+      TILE_PRODUCT(3, 5, 7);
+      TILE_LOAD(6, moved, 4 * width);
+      TILE_PRODUCT(2, 4, 6);
+      TILE_LOAD(7, moved + 32, 4 * width);
+      TILE_PRODUCT(3, 4, 7);
+    }
+    TILE_STORE(0, o + d, 4 * width);
+    TILE_STORE(1, o + d + 16, 4 * width);
+    TILE_STORE(2, moved_o + d, 4 * width);
+    TILE_STORE(3, moved_o + d + 16, 4 * width);
+  }
+}
 
-/* Queries first … first + count − 1 (tokens) of a row, for the heads of a group. `next`: keys that are read after these. */
-static void attend(const Job *job, Scratch *scratch, int64_t b, int64_t g, int64_t first, int64_t count, const bf16 *next) {
-  int64_t width = job->width, rep = job->heads / job->groups, rows = count * rep;
-  int64_t slot = (b * job->groups + g) * job->slots * width;
-  const bf16 *keys = job->keys + slot, *values = job->values + slot;
+static inline void scale_row(float *row, int64_t width, float factor) {
+  for (int64_t d = 0; d < width; d += 16)
+    _mm512_store_ps(row + d, _mm512_mul_ps(_mm512_load_ps(row + d), _mm512_set1_ps(factor)));
+}
+
+/* Row r of the queries of a group of heads: its token, and where it lies in q and o. */
+static inline int64_t query_at(const Job *job, int64_t b, int64_t g, int64_t first, int64_t r, int64_t *token) {
+  int64_t rep = job->heads / job->groups;
+  *token = b * job->time + first + r / rep;
+  return (*token * job->heads + g * rep + r % rep) * job->size;
+}
+
+static void write_results(const Job *job, const Scratch *scratch, int64_t b, int64_t g, int64_t first, int64_t rows) {
+  for (int64_t r = 0; r < rows; r++) {
+    int64_t token, at = query_at(job, b, g, first, r, &token);
+    const Running *running = scratch->running + r;
+    __m512 total = _mm512_set1_ps(_mm512_reduce_add_ps(running->sum));
+    __m512 moved = _mm512_set1_ps(_mm512_reduce_add_ps(running->tangent));
+    for (int64_t d = 0; d < job->size; d += 16) {
+      __mmask16 lanes = first_lanes(job->size - d);
+      __m512 o = _mm512_div_ps(_mm512_load_ps(scratch->sums + r * job->width + d), total);
+      _mm512_mask_storeu_ps(job->plain.o + at + d, lanes, o);
+      if (!job->has_tangent) continue;
+      __m512 to = _mm512_fnmadd_ps(moved, o, _mm512_load_ps(scratch->sum_tangents + r * job->width + d));
+      _mm512_mask_storeu_ps(job->tangent.o + at + d, lanes, _mm512_div_ps(to, total));
+    }
+  }
+}
+
+/* Queries first … first + count − 1 (tokens) of a row, for the heads of a group. `next`: where keys are read after these. */
+static void attend(const Job *job, Scratch *scratch, int64_t b, int64_t g, int64_t first, int64_t count, int64_t next) {
+  int64_t width = job->width, rep = job->heads / job->groups, rows = count * rep, slot = slot_of(job, b, g);
   bf16 row[MAX_WIDTH] ALIGNED;
   for (int64_t r = 0; r < rows; r++) {
-    int64_t token = b * job->time + first + r / rep;
-    rotate(job, job->q + (token * job->heads + g * rep + r % rep) * job->size, token, job->scale * LOG2_E, row);
+    int64_t token, at = query_at(job, b, g, first, r, &token);
+    place(job, job->plain.q + at, token, 1, job->scale * LOG2_E, row);
     for (int64_t d = 0; d < width; d += 32) memcpy(scratch->queries + d * 16 + r * 32, row + d, 64);
-    scratch->running[r] = (Running){-1e30f, _mm512_setzero_ps()};
+    if (job->has_tangent) {
+      place(job, job->tangent.q + at, token, 1, job->scale * LOG2_E, row);
+      for (int64_t d = 0; d < width; d += 32) memcpy(scratch->query_tangents + d * 16 + r * 32, row + d, 64);
+    }
+    scratch->running[r] = (Running){-1e30f, _mm512_setzero_ps(), _mm512_setzero_ps()};
   }
   memset(scratch->sums, 0, sizeof(float) * (size_t)(rows * width));
+  if (job->has_tangent) memset(scratch->sum_tangents, 0, sizeof(float) * (size_t)(rows * width));
   int64_t end = MIN(position(job, b, first + count - 1) + 1, job->slots);
   for (int64_t k = 0; k < end; k += BLOCK) {
-    int64_t size = ROUND_UP(MIN(end - k, BLOCK), 32);
-    score(job, scratch->queries, keys + k * width, values + k * width, size, scratch->scores);
+    int64_t size = ROUND_UP(MIN(end - k, BLOCK), 32), at = slot + k * width;
+    int64_t after = k + BLOCK < end ? at + BLOCK * width : next;
+    (job->has_tangent ? score_with_tangent : score)(job, scratch, at, size);
     for (int64_t r = 0; r < rows; r++) {
       int64_t visible = position(job, b, first + r / rep) + 1 - k;
-      float factor = weigh(scratch->running + r, scratch->scores + r * STRIDE, size, visible, scratch->weights + r * 32);
-      if (k == 0) continue;
-      float *o = scratch->sums + r * width;
-      for (int64_t d = 0; d < width; d += 16)
-        _mm512_store_ps(o + d, _mm512_mul_ps(_mm512_load_ps(o + d), _mm512_set1_ps(factor)));
+      float *s = scratch->scores + r * STRIDE;
+      float factor = weigh(scratch->running + r, s, size, visible, scratch->weights + r * 32);
+      if (k > 0) scale_row(scratch->sums + r * width, width, factor);
+      if (!job->has_tangent) continue;
+      weigh_tangent(scratch->running + r, s, scratch->score_tangents + r * STRIDE, size, factor, scratch->weight_tangents + r * 32);
+      if (k > 0) scale_row(scratch->sum_tangents + r * width, width, factor);
     }
-    const bf16 *after = k + BLOCK < end ? keys + (k + BLOCK) * width : next;
-    blend(job, scratch->weights, values + k * width, size, scratch->sums, after);
+    (job->has_tangent ? blend_with_tangent : blend)(job, scratch, at, size, after);
   }
-  for (int64_t r = 0; r < rows; r++) {
-    int64_t token = b * job->time + first + r / rep;
-    float *o = job->o + (token * job->heads + g * rep + r % rep) * job->size;
-    __m512 total = _mm512_set1_ps(_mm512_reduce_add_ps(scratch->running[r].sum));
-    for (int64_t d = 0; d < job->size; d += 16)
-      _mm512_mask_storeu_ps(o + d, first_lanes(job->size - d), _mm512_div_ps(_mm512_load_ps(scratch->sums + r * width + d), total));
-  }
+  write_results(job, scratch, b, g, first, rows);
 }
 
 static void extend_task(void *arg, size_t index) {
   const Job *job = arg;
-  extend(job, (int64_t)index / job->groups, (int64_t)index % job->groups);
+  extend_all(job, (int64_t)index / job->groups, (int64_t)index % job->groups);
+}
+
+/* Padding: not used, but finite. */
+static void clear(const Job *job, float *o, int64_t b, int64_t g, int64_t first, int64_t count) {
+  int64_t rep = job->heads / job->groups;
+  for (int64_t t = first; t < first + count; t++)
+    memset(o + ((b * job->time + t) * job->heads + g * rep) * job->size, 0, sizeof(float) * (size_t)(rep * job->size));
 }
 
 /* Units (a row, a group, a block of queries) of one task, in this order. */
@@ -205,39 +347,48 @@ static void attend_task(void *arg, size_t index) {
   const Job *job = arg;
   Scratch *scratch = az_take(sizeof *scratch);
   int64_t rep = job->heads / job->groups, units = job->batch * job->groups * job->query_blocks;
-  int64_t to = MIN(units, ((int64_t)index + 1) * job->units_per_task);
-  int64_t configured = 0;
+  int64_t to = MIN(units, ((int64_t)index + 1) * job->units_per_task), configured = 0;
   for (int64_t unit = (int64_t)index * job->units_per_task; unit < to; unit++) {
     int64_t pair = unit / job->query_blocks, b = pair / job->groups, g = pair % job->groups;
     int64_t first = unit % job->query_blocks * job->queries, count = MIN(job->queries, job->time - first);
-    if (job->is_first && job->lengths[b] <= first) { /* padding: not used, but finite */
-      for (int64_t t = first; t < first + count; t++)
-        memset(job->o + ((b * job->time + t) * job->heads + g * rep) * job->size, 0, sizeof(float) * (size_t)(rep * job->size));
+    if (job->is_first && job->lengths[b] <= first) {
+      clear(job, job->plain.o, b, g, first, count);
+      if (job->has_tangent) clear(job, job->tangent.o, b, g, first, count);
       continue;
     }
-    if (job->time == 1) extend(job, b, g);
+    if (job->time == 1) extend_all(job, b, g);
     if (configured != count * rep) {
       configured = count * rep;
-      configure_tiles((int)configured, 16);
+      configure_tiles((int)configured, (int)configured);
     }
-    const bf16 *next = unit + 1 < to ? job->keys + (unit + 1) / job->query_blocks * job->slots * job->width : NULL;
-    attend(job, scratch, b, g, first, count, next);
+    int64_t after = (unit + 1) / job->query_blocks;
+    attend(job, scratch, b, g, first, count, unit + 1 < to ? slot_of(job, after / job->groups, after % job->groups) : -1);
   }
   if (configured) TILE_RELEASE();
   az_give(scratch);
 }
 
+/* The caches of a stream, inputs `index` and the next, which are outputs `output` and the next. */
+static void bind_caches(Ctx *c, Stream *stream, int index, int output) {
+  const Tensor *cache = c->in + index;
+  stream->keys = az_out(c, output, cache->rank, cache->dim);
+  stream->values = az_out(c, output + 1, cache->rank, cache->dim);
+  /* What nobody asks for is extended all the same. */
+  if (stream->keys == NULL) stream->keys = cache[0].data;
+  if (stream->values == NULL) stream->values = cache[1].data;
+  if (stream->keys != cache[0].data || stream->values != cache[1].data) az_fail(c, "the cache is not bound in place");
+}
+
 /*
- * Attributes: threads, first (first chunks), time, heads, size, scale. Inputs: q [B, T, H, D], k [B, T, K, D], v, positions [B, T], cos and sin [P, D/2] or
- * none of the three, lengths [B], keys [B, K, S, W] and values as above. Outputs: o [B, T, H, D], keys, values (the same memory).
+ * Attributes: threads, first (first chunks), time, heads, size, scale. Inputs: q [B, T, H, D], k [B, T, K, D], v, positions [B, T],
+ * cos and sin [P, D/2] or none of the three, lengths [B], keys [B, K, S, W] and values as above; with a tangent: those of q, k, v, keys
+ * and values. Outputs: o [B, T, H, D], keys, values (the same memory), and their tangents.
  */
 static void run(Ctx *c) {
-  enum { Q, K, V, POSITIONS, COS, SIN, LENGTHS, KEYS, VALUES };
+  enum { Q, K, V, POSITIONS, COS, SIN, LENGTHS, KEYS, VALUES, MOVED_Q, MOVED_K, MOVED_V, MOVED_KEYS };
   const Tensor *cache = c->in + KEYS;
   Job job = {
-      .q = c->in[Q].data,
-      .k = c->in[K].data,
-      .v = c->in[V].data,
+      .plain = {.q = c->in[Q].data, .k = c->in[K].data, .v = c->in[V].data},
       .positions = c->in[POSITIONS].data,
       .cos = c->in[COS].data,
       .sin = c->in[SIN].data,
@@ -251,24 +402,33 @@ static void run(Ctx *c) {
       .width = cache->dim[3],
       .scale = c->f[0],
       .is_first = (int)c->i[1],
+      .has_tangent = c->num_inputs > MOVED_Q,
   };
   if (az_size(c->in) != job.batch * job.time * job.heads * job.size) az_fail(c, "q has another size");
   if (job.width > MAX_WIDTH || job.width != ROUND_UP(job.size, 32) || job.slots % 32 != 0 || job.heads / job.groups > 16)
     az_fail(c, "heads of at most 512 numbers, at most 16 a group, and a cache of whole blocks of 32 are expected");
-  job.o = OUT(c, 0, job.batch, job.time, job.heads, job.size);
-  job.keys = az_out(c, 1, cache->rank, cache->dim);
-  job.values = az_out(c, 2, cache->rank, cache->dim);
-  if (job.keys != cache->data || job.values != cache[1].data) az_fail(c, "the cache is not bound in place");
+  job.plain.o = OUT(c, 0, job.batch, job.time, job.heads, job.size);
+  bind_caches(c, &job.plain, KEYS, 1);
+  if (job.has_tangent) {
+    job.tangent = (Stream){.q = c->in[MOVED_Q].data, .k = c->in[MOVED_K].data, .v = c->in[MOVED_V].data};
+    job.tangent.o = OUT(c, 3, job.batch, job.time, job.heads, job.size);
+    bind_caches(c, &job.tangent, MOVED_KEYS, 4);
+  }
+  int is_wanted = job.plain.o != NULL; /* not in the last layer of a prompt */
+  if (job.has_tangent && is_wanted != (job.tangent.o != NULL)) az_fail(c, "a result and its tangent go together");
+  if (job.time > 1 || !is_wanted) az_par(c, (size_t)(job.batch * job.groups), extend_task, &job);
+  if (!is_wanted) return;
   job.queries = job.time == 1 ? 1 : 16 / (job.heads / job.groups);
   job.query_blocks = (job.time + job.queries - 1) / job.queries;
-  if (job.time > 1 || job.o == NULL) az_par(c, (size_t)(job.batch * job.groups), extend_task, &job);
-  if (job.o == NULL) return; /* the last layer of a prompt */
   int64_t units = job.batch * job.groups * job.query_blocks, threads = MAX(1, c->i[0]);
   job.units_per_task = threads == 1 ? units : MAX(1, units / (8 * threads));
   az_par(c, (size_t)((units + job.units_per_task - 1) / job.units_per_task), attend_task, &job);
 }
 
+#define ATTRIBUTES {"threads", "first", "time", "heads", "size"}, {"scale"}, .level = LEVEL_AMX
+
 const Op az_decode_attention_ops[] = {
-    {"DecodeAttention", run, "fffl?f?f?ibb", "f?bb", {"threads", "first", "time", "heads", "size"}, {"scale"}, .level = LEVEL_AMX},
+    {"DecodeAttention", run, "fffl?f?f?ibb", "f?bb", ATTRIBUTES},
+    {"DecodeAttentionTangent", run, "fffl?f?f?ibbfffbb", "f?bbf?bb", ATTRIBUTES},
     {0},
 };

@@ -50,9 +50,9 @@ static inline __m512 load_bf16(const bf16 *p) {
 static inline __m512i pack_bf16(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
 static inline __mmask16 first_lanes(long n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1); }
 
-/* 2^x: 0 below 2^-200, infinity above 2^200 */
+/* 2^x, at least 2^-126: results below the normal numbers take a hundred times as long */
 static inline __m512 exp2_ps(__m512 x) {
-  x = _mm512_min_ps(_mm512_set1_ps(200.f), _mm512_max_ps(_mm512_set1_ps(-200.f), x)); /* not-a-numbers stay */
+  x = _mm512_min_ps(_mm512_set1_ps(128.f), _mm512_max_ps(_mm512_set1_ps(-126.f), x)); /* not-a-numbers stay */
   __m512 n = _mm512_roundscale_ps(x, 8), f = _mm512_sub_ps(x, n), p = _mm512_set1_ps(0.00133335581f);
   p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.00961812911f));
   p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.0555041087f));

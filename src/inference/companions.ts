@@ -18,7 +18,7 @@ export interface Companion {
 
 /** Bytes that a companion keeps for each token. */
 const bytesPerToken = ({ model, direction, precision }: Pick<Companion, 'model' | 'direction' | 'precision'>): number =>
-  cacheBytesPerToken(cacheLayout(model.config, runnerPrecision(model, { direction, precision }))) *
+  cacheBytesPerToken(cacheLayout(model.config, runnerPrecision(model, { precision }))) *
   (direction === undefined ? 1 : 2);
 
 /** The part of the memory for keys and values that is the model's own. */

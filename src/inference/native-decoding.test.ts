@@ -9,6 +9,8 @@ import { createRandom } from '../support/random.js';
 import { createGenerator, type GeneratorOptions } from './generator.js';
 import type { GenerationRequest } from './request.js';
 import { createScorer } from './score.js';
+import type { Sequence } from './sequence.js';
+import { createStepRunner } from './step-runner.js';
 import type { Trace } from './trace.js';
 
 const runtime = openRuntime({ threads: 2 });
@@ -74,6 +76,43 @@ async function traces(model: LanguageModel, options: GeneratorOptions): Promise<
   return found;
 }
 
+/** Rows of derivatives of the log-probabilities of what follows each prompt, along a direction that a seed decides. */
+async function derivatives(
+  compiler: typeof half,
+  name: string,
+  prompts: readonly number[][],
+  chunkSize: number,
+): Promise<number[][]> {
+  const model = modelOf(name, compiler);
+  const random = createRandom('direction');
+  const direction = new Map(
+    [...model.parameters].map(([key, { shape, data }]) => [
+      key,
+      runtime.tensor(
+        'float32',
+        shape,
+        data.map(() => 0.02 * random.normal()),
+      ),
+    ]),
+  );
+  const runner = createStepRunner(model, { maxBatch: prompts.length, maxCacheBytes: 2 ** 30, direction });
+  const sequences = prompts.map((promptTokens) => ({ promptTokens, tokens: [] as number[] }) as unknown as Sequence);
+  const used = prompts.map(({ length }) => length - 1);
+  runner.ensure({ slots: prompts.length, capacity: 512 }, []);
+  for (const [slot, sequence] of sequences.entries()) {
+    for (let start = 0; start < used[slot]; start += chunkSize) {
+      await runner.prefill({ sequences: [sequence], firstSlot: slot, start, time: chunkSize });
+    }
+  }
+  await runner.decode(prompts.length, sequences, used);
+  const result = [...runner.result(prompts.length).data];
+  runner.dispose();
+  for (const tensor of direction.values()) tensor.dispose();
+  model.dispose();
+  const width = result.length / prompts.length;
+  return prompts.map((_, row) => result.slice(row * width, (row + 1) * width));
+}
+
 describe('in bfloat16', { skip }, () => {
   for (const name of Object.keys(CONFIGS)) {
     test(`${name}: tokens and log-probabilities are the same bits in batches of 1, 4 and 32, in chunks of 16 and 256, and when scored`, async () => {
@@ -112,6 +151,24 @@ describe('in bfloat16', { skip }, () => {
       assert.ok(error > 0, 'the kernels were not used');
       model.dispose();
       exact.dispose();
+    });
+  }
+
+  for (const name of Object.keys(CONFIGS)) {
+    test(`${name}: derivatives along a direction are those of float32 within 5 %, in any batch and any chunks the same bits`, async () => {
+      const prompts = [1, 2, 33, 70, 300].map((length) => Array.from({ length }, (_, at) => (at * 5 + length) % 168));
+      const alone = await Promise.all(prompts.map((prompt) => derivatives(half, name, [prompt], 256)));
+      const exact = await derivatives(float, name, prompts.slice(0, 3), 256);
+      const together = await derivatives(half, name, prompts.slice(0, 3), 256);
+      assert.deepEqual(together, alone.slice(0, 3).flat());
+      for (const [index, prompt] of prompts.entries()) {
+        assert.deepEqual(await derivatives(half, name, [prompt], 16), alone[index], `prompt of ${prompt.length}`);
+      }
+      for (const [index, row] of exact.entries()) {
+        const size = Math.hypot(...row);
+        const error = Math.hypot(...row.map((value, at) => value - together[index][at]));
+        assert.ok(size > 0.1 && error < 0.05 * size, `row ${index}: error ${error}, size ${size}`);
+      }
     });
   }
 

@@ -49,9 +49,9 @@ export interface StepRunnerOptions {
 /** What a runner computes in. */
 export function runnerPrecision(
   { compiler }: LanguageModel,
-  { precision = compiler.precision, direction }: Pick<StepRunnerOptions, 'precision' | 'direction'>,
+  { precision = compiler.precision }: Pick<StepRunnerOptions, 'precision'>,
 ): Precision {
-  return direction === undefined ? effectivePrecision(compiler.runtime, precision) : 'float32';
+  return effectivePrecision(compiler.runtime, precision);
 }
 
 interface Feeds {
@@ -76,7 +76,7 @@ export function createStepRunner(
   const { runtime } = compiler;
   const isTangent = direction !== undefined;
   invariant(!isTangent || lora === undefined, 'directions are those of whole models: merge adapters first');
-  const precision = runnerPrecision(model, { ...options, direction });
+  const precision = runnerPrecision(model, options);
   const layout = cacheLayout(config, precision);
   const caches = Array.from({ length: isTangent ? 2 : 1 }, () =>
     createKvCache(runtime, layout, maxCacheBytes / (isTangent ? 2 : 1)),
@@ -127,7 +127,7 @@ export function createStepRunner(
       `decode/${kind}/${model.architectureKey}/${batch}/${capacity}`,
       (g) => {
         if (!isTangent) buildDecodeGraph(g, config, { batch, capacity, precision }, lora);
-        else buildTangentGraph(g, config, { batch, time: 1, capacity, firstChunk: false }, { head: true });
+        else buildTangentGraph(g, config, { batch, time: 1, capacity, firstChunk: false, precision }, { head: true });
       },
       {
         ...sharedTensors(),

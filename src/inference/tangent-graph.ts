@@ -22,7 +22,7 @@ export function buildTangentGraph(
   { head }: { head: boolean },
 ): void {
   const { weights, hidden, caches } = cachedLayers(g, config, shape, undefined);
-  const seedOf = (name: string, value: Value) => [value, g.input(tangentName(name), 'float32', value.shape)] as const;
+  const seedOf = (name: string, value: Value) => [value, g.input(tangentName(name), value.dtype, value.shape)] as const;
   const seeds = new Map<Value, Value>([
     ...[...weights].map(([name, value]) => seedOf(name, value)),
     ...caches.flatMap(({ names, before }) => [seedOf(names.keys, before.keys), seedOf(names.values, before.values)]),

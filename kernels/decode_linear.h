@@ -1,0 +1,146 @@
+/* What linear layers on packed weights and their tangents share: norm before, rows as tiles, what follows a sum. */
+#ifndef AZ_DECODE_LINEAR_H
+#define AZ_DECODE_LINEAR_H
+#include <math.h>
+#include "decode_tile.h"
+
+enum { MAX_PARTS = 4, ROW_BLOCK = 256, PREFETCH_BYTES = 8192, PANEL = 32 };
+
+typedef struct {
+  const bf16 *weight; /* [N/32, K/32, 2, 16, 16, 2], both rounded up */
+  const float *bias;  /* [N] or null */
+  float *y;           /* [M, N] */
+} Side;
+
+/* One of the layers of an op: its values and, in a tangent's kernel, their tangents. */
+typedef struct {
+  Side plain, tangent;
+  int64_t n;
+} Part;
+
+typedef struct {
+  const float *x;        /* [M, K] */
+  const float *gain;     /* [K] of the norm, or null */
+  const float *residual; /* [M, N] or null */
+} Source;
+
+typedef struct {
+  Source plain, tangent;
+  Part part[MAX_PARTS];
+  int num_parts, is_gated; /* gated: y of the first part becomes silu(first)·second */
+  float epsilon;
+  int64_t m, k, num_panels, num_splits;
+} Job;
+
+/* 1/√(mean x² + epsilon) */
+static __attribute__((noinline)) float inverse_rms(const float *x, int64_t k, float epsilon) {
+  __m512 sum = _mm512_setzero_ps();
+  for (int64_t i = 0; i < k; i += 16) {
+    __m512 v = _mm512_maskz_loadu_ps(first_lanes(k - i), x + i);
+    sum = _mm512_fmadd_ps(v, v, sum);
+  }
+  return 1 / sqrtf(_mm512_reduce_add_ps(sum) / (float)k + epsilon);
+}
+
+/* Sixteen of the features of a row, normed. */
+static inline __m512 sixteen(const Job *job, const float *x, int64_t i, __m512 scale) {
+  __mmask16 lanes = first_lanes(job->k - i);
+  __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
+  if (job->plain.gain == NULL) return v;
+  return _mm512_mul_ps(_mm512_mul_ps(v, scale), _mm512_maskz_loadu_ps(lanes, job->plain.gain + i));
+}
+
+/* Rows first … first + count − 1 of x, normed and rounded, as tiles [rows/16, K/32, 16, 32]; missing rows are zeros. */
+static void pack_rows(const Job *job, int64_t first, int64_t count, bf16 *to) {
+  int64_t kt = ROUND_UP(job->k, 32) / 32;
+  for (int64_t r = 0; r < ROUND_UP(count, 16); r++) {
+    bf16 *row = to + (r / 16 * kt * 16 + r % 16) * 32;
+    if (r >= count) {
+      for (int64_t t = 0; t < kt; t++) _mm512_store_si512((void *)(row + t * TILE), _mm512_setzero_si512());
+      continue;
+    }
+    const float *x = job->plain.x + (first + r) * job->k;
+    __m512 scale = _mm512_set1_ps(job->plain.gain == NULL ? 1.f : inverse_rms(x, job->k, job->epsilon));
+    for (int64_t t = 0; t < kt; t++) {
+      __m512i packed = pack_bf16(sixteen(job, x, 32 * t, scale), sixteen(job, x, 32 * t + 16, scale));
+      _mm512_store_si512((void *)(row + t * TILE), packed);
+    }
+  }
+}
+
+/*
+ * A panel p of the parts laid end to end: gives its part, and its index there. Gated parts go together, panel by panel.
+ */
+static inline const Part *part_of(const Job *job, int64_t p, int64_t *panel) {
+  const Part *part = job->part;
+  *panel = p;
+  if (!job->is_gated)
+    for (; *panel >= ROUND_UP(part->n, PANEL) / PANEL; part++) *panel -= ROUND_UP(part->n, PANEL) / PANEL;
+  return part;
+}
+
+#define PREFETCH_WEIGHTS(w) \
+  for (int line = 0; line < 2 * TILE * 2; line += 64) __builtin_prefetch((const char *)(w) + PREFETCH_BYTES + line, 0, 2)
+
+/* Sums c [rows, 32] into columns n … n + 31 of y. */
+static __attribute__((noinline)) void finish(const Side *side, const float *residual, int64_t width, const float *c,
+                                             int64_t row, int64_t rows, int64_t n) {
+  if (side->y == NULL) return; /* nobody reads it */
+  for (int half = 0; half < PANEL; half += 16) {
+    __mmask16 lanes = first_lanes(width - n - half);
+    if (!lanes) return;
+    __m512 bias = side->bias ? _mm512_maskz_loadu_ps(lanes, side->bias + n + half) : _mm512_setzero_ps();
+    for (int64_t r = 0; r < rows; r++) {
+      int64_t at = (row + r) * width + n + half;
+      __m512 sum = _mm512_load_ps(c + r * PANEL + half);
+      if (side->bias) sum = _mm512_add_ps(sum, bias);
+      if (residual) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, residual + at), sum);
+      _mm512_mask_storeu_ps(side->y + at, lanes, sum);
+    }
+  }
+}
+
+/* Rows of a task, and its panels: tasks are blocks of rows times splits of the panels. */
+typedef struct {
+  int64_t first, count, from, to;
+} Range;
+
+static inline Range range_of(const Job *job, size_t index) {
+  int64_t block = (int64_t)index / job->num_splits, split = (int64_t)index % job->num_splits;
+  return (Range){
+      .first = block * ROW_BLOCK,
+      .count = MIN(job->m - block * ROW_BLOCK, ROW_BLOCK),
+      .from = job->num_panels * split / job->num_splits,
+      .to = job->num_panels * (split + 1) / job->num_splits,
+  };
+}
+
+/* Sets the splits for a number of threads; returns the number of tasks. */
+static inline size_t split_job(Job *job, int64_t threads) {
+  int64_t blocks = (job->m + ROW_BLOCK - 1) / ROW_BLOCK;
+  job->num_splits = blocks >= 2 * threads || threads < 2 ? 1 : MIN(job->num_panels, 2 * threads);
+  return (size_t)(blocks * job->num_splits);
+}
+
+/* Attributes that all ops here have, and the extents of a job from them. */
+#define LINEAR_ATTRIBUTES {"threads", "gated", "rows", "features", "n0", "n1", "n2", "n3"}, {"epsilon"}, .level = LEVEL_AMX
+
+static inline void read_extents(Ctx *c, Job *job, int num_parts) {
+  job->is_gated = (int)c->i[1];
+  job->m = c->i[2];
+  job->k = c->i[3];
+  job->num_parts = num_parts;
+  if (num_parts < 1 || num_parts > MAX_PARTS) az_fail(c, "one to four weights are expected");
+  if (az_size(c->in) != job->m * job->k) az_fail(c, "x has another size");
+  for (int p = 0; p < num_parts; p++) {
+    job->part[p].n = c->i[4 + p];
+    if (!job->is_gated || p == 0) job->num_panels += ROUND_UP(job->part[p].n, PANEL) / PANEL;
+  }
+}
+
+static inline const bf16 *weight_of(Ctx *c, const Job *job, const Part *part, int input) {
+  const Tensor *weight = c->in + input;
+  if (az_size(weight) != ROUND_UP(part->n, PANEL) * ROUND_UP(job->k, 32)) az_fail(c, "a packed weight has another size");
+  return weight->data;
+}
+#endif

@@ -1,0 +1,214 @@
+/**
+ * Linear layers of graphs that run many times with the same parameters: on packed weights, with the norm before them and what
+ * follows them inside, and in one sweep with their tangents where the graph has them.
+ */
+import type { Node, Value } from '../../graph/types.js';
+import type { Emitter, Name } from '../emitter.js';
+import { matrixOf } from '../half-matrix.js';
+import type { Attribute } from '../model-writer.js';
+import { flatName, unshaped } from './unshaped.js';
+
+/** Layers that one op computes from the same input. */
+const MAX_PARTS = 4;
+
+/** Linear layers of one input that become one node, and what is done to their results. */
+interface Group {
+  readonly layers: readonly Node[];
+  /** What is computed: of each layer, or one value where they are gated or summed. */
+  readonly results: readonly Value[];
+  readonly residual?: Value;
+  readonly isGated?: boolean;
+}
+
+/** How a layer y = x·wᵀ + b moves: ty = tx·wᵀ + tb + x·twᵀ, as the rule of forward mode writes it. */
+interface Move {
+  readonly ty: Value;
+  readonly tx: Value;
+  readonly tBias: Value | undefined;
+  readonly tWeight: Value;
+}
+
+const isPackable = (e: Emitter, node: Node | undefined): node is Node<'linear'> =>
+  node?.kind === 'linear' && e.view.isInput(node.inputs[1]);
+
+/** The sum that a value is a term of, and its other term, if nothing else reads the value. */
+function soleSum(e: Emitter, value: Value): { sum: Value; other: Value } | undefined {
+  const [reader] = e.view.consumersOf(value);
+  if (reader?.kind !== 'add' || !e.view.isReadOnce(value)) return undefined;
+  const [sum] = reader.outputs;
+  const other = reader.inputs[0] === value ? reader.inputs[1] : reader.inputs[0];
+  const isPlain = other.shape.join() === value.shape.join();
+  return isPlain && other !== value ? { sum, other } : undefined;
+}
+
+function moveOf(e: Emitter, layer: Node): Move | undefined {
+  const [x, weight] = layer.inputs;
+  for (const other of e.view.consumersOf(weight)) {
+    if (other === layer || other.kind !== 'linear' || other.inputs[1] !== weight) continue;
+    const found = soleSum(e, other.outputs[0]);
+    const second = found && e.view.producerOf(found.other);
+    if (!isPackable(e, second) || second.inputs[0] !== x || second.inputs.length > 2) continue;
+    if (!e.view.isReadOnce(second.outputs[0])) continue;
+    return { ty: found!.sum, tx: other.inputs[0], tBias: other.inputs[2], tWeight: second.inputs[1] };
+  }
+  return undefined;
+}
+
+/** Moves of all layers along one tangent of their input; undefined unless all have one. */
+function movesOf(e: Emitter, layers: readonly Node[]): readonly Move[] | undefined {
+  if (!e.options.kernels.has('DecodeLinearTangent')) return undefined;
+  const moves = layers.map((layer) => moveOf(e, layer)).filter((move) => move !== undefined);
+  return moves.length === layers.length && moves.every(({ tx }) => tx === moves[0].tx) ? moves : undefined;
+}
+
+interface Norm {
+  readonly x: Value;
+  readonly gain: Value;
+  readonly epsilon: number;
+}
+
+/** The norm whose result is x, if the kernel can compute it on the way. */
+function normBefore(e: Emitter, x: Value): Norm | undefined {
+  const source = unshaped(e, x);
+  const producer = e.view.producerOf(source);
+  if (producer?.kind !== 'rmsNorm' || source !== producer.outputs[0] || e.hasFloat(source)) return undefined;
+  const [before, gain] = producer.inputs;
+  if (matrixOf(source.shape).width !== matrixOf(x.shape).width) return undefined;
+  return { x: before, gain, epsilon: (producer as Node<'rmsNorm'>).params.epsilon };
+}
+
+/** Tangents of a norm's input and gain, where `tx` is the tangent of its result. */
+function movedNorm(e: Emitter, norm: Norm, tx: Value): { x: Value; gain: Value } | undefined {
+  const producer = e.view.producerOf(unshaped(e, tx));
+  if (producer?.kind !== 'rmsNormTangent' || producer.inputs[0] !== norm.x || producer.inputs[1] !== norm.gain) return;
+  return { x: producer.inputs[3], gain: producer.inputs[4] };
+}
+
+const optional = (e: Emitter, value: Value | undefined): Name => (value === undefined ? '' : flatName(e, value));
+
+const four = (e: Emitter, values: readonly (Value | undefined)[]): Name[] =>
+  Array.from({ length: MAX_PARTS }, (_, index) => optional(e, values[index]));
+
+function attributesOf(e: Emitter, { layers, isGated }: Group, norm: Norm | undefined): Record<string, Attribute> {
+  const { rows, width } = matrixOf(layers[0].inputs[0].shape);
+  return {
+    threads: { int: e.options.numThreads },
+    gated: { int: isGated ? 1 : 0 },
+    rows: { int: rows },
+    features: { int: width },
+    ...Object.fromEntries(layers.map(({ inputs: [, weight] }, index) => [`n${index}`, { int: weight.shape[0] }])),
+    ...(norm !== undefined && { epsilon: { float: norm.epsilon } }),
+  };
+}
+
+const typeOf = ({ shape }: Value) => ({ type: 'float32', shape }) as const;
+
+function bindAll(e: Emitter, values: readonly Value[], names: readonly Name[]): void {
+  values.forEach((value, index) => void e.bind(value, names[index]));
+}
+
+function emitPlain(e: Emitter, group: Group): void {
+  const { layers, results, residual } = group;
+  const [x] = layers[0].inputs;
+  const norm = normBefore(e, x);
+  const inputs = [
+    flatName(e, norm?.x ?? x),
+    optional(e, norm?.gain),
+    optional(e, residual),
+    ...four(
+      e,
+      layers.map(({ inputs: [, , bias] }) => bias),
+    ),
+    ...layers.map(({ inputs: [, weight] }) => e.packedOf(weight)),
+  ];
+  const outputs = results.map(typeOf);
+  bindAll(e, results, e.native('DecodeLinear', inputs, attributesOf(e, group, norm), outputs));
+}
+
+/** The same with the tangents; `movedResults` goes with `results`. */
+function emitMoving(
+  e: Emitter,
+  group: Group,
+  moving: { moves: readonly Move[]; movedResults: readonly Value[]; movedResidual?: Value },
+): void {
+  const { layers, results, residual } = group;
+  const { moves, movedResults, movedResidual } = moving;
+  const [x] = layers[0].inputs;
+  const { tx } = moves[0];
+  const before = normBefore(e, x);
+  const moved = before && movedNorm(e, before, tx);
+  const norm = moved && before;
+  const inputs = [
+    flatName(e, norm?.x ?? x),
+    optional(e, norm?.gain),
+    optional(e, residual),
+    ...four(
+      e,
+      layers.map(({ inputs: [, , bias] }) => bias),
+    ),
+    flatName(e, moved?.x ?? tx),
+    optional(e, moved?.gain),
+    optional(e, movedResidual),
+    ...four(
+      e,
+      moves.map(({ tBias }) => tBias),
+    ),
+    ...layers.flatMap(({ inputs: [, weight] }, index) => [e.packedOf(weight), e.packedOf(moves[index].tWeight)]),
+  ];
+  const all = results.flatMap((value, index) => [value, movedResults[index]]);
+  const outputs = all.map(typeOf);
+  bindAll(e, all, e.native('DecodeLinearTangent', inputs, attributesOf(e, group, norm), outputs));
+}
+
+export function lowerDecodeLinear(e: Emitter, node: Node<'linear'>): boolean {
+  if (!isPackable(e, node)) return false;
+  const [x] = node.inputs;
+  const isBeside = (other: Node) =>
+    other !== node && isPackable(e, other) && other.inputs[0] === x && !e.hasFloat(other.outputs[0]);
+  const isMoving = movesOf(e, [node]) !== undefined;
+  const beside = e.view
+    .consumersOf(x)
+    .filter((other) => isBeside(other) && (movesOf(e, [other]) !== undefined) === isMoving);
+  const layers = [node, ...beside.slice(0, MAX_PARTS - 1)];
+  const group = { layers, results: layers.map(({ outputs }) => outputs[0]) };
+  const moves = movesOf(e, layers);
+  if (moves === undefined) emitPlain(e, isMoving ? { layers: [node], results: [node.outputs[0]] } : group);
+  else emitMoving(e, group, { moves, movedResults: moves.map(({ ty }) => ty) });
+  return true;
+}
+
+/** A linear layer's result plus another value of its shape. */
+export function lowerDecodeSum(e: Emitter, node: Node<'add'>): boolean {
+  const [sum] = node.outputs;
+  if (node.inputs.some(({ shape }) => shape.join() !== sum.shape.join())) return false;
+  for (const [value, residual] of [node.inputs, [node.inputs[1], node.inputs[0]]]) {
+    const layer = e.view.producerOf(value);
+    const isOwn = isPackable(e, layer) && e.view.isReadOnce(value) && !e.hasFloat(value) && value !== residual;
+    if (!isOwn) continue;
+    const group = { layers: [layer], results: [sum], residual };
+    const move = movesOf(e, [layer])?.[0];
+    const moved = move && soleSum(e, move.ty);
+    if (move !== undefined && moved === undefined) continue;
+    if (move === undefined) emitPlain(e, group);
+    else emitMoving(e, group, { moves: [move], movedResults: [moved!.sum], movedResidual: moved!.other });
+    return true;
+  }
+  return false;
+}
+
+/** silu(gate)·up of two layers of one input. */
+export function lowerDecodeGated(e: Emitter, node: Node<'swiglu'>): boolean {
+  const [gate, up] = node.inputs;
+  const layers = [gate, up].map((value) => e.view.producerOf(value));
+  const isPair = layers.every((layer) => isPackable(e, layer)) && layers[0]!.inputs[0] === layers[1]!.inputs[0];
+  if (!isPair || e.hasFloat(gate) || e.hasFloat(up)) return false;
+  const group = { layers: layers as Node[], results: node.outputs, isGated: true };
+  const readers = [...new Set([gate, up].flatMap((value) => e.view.consumersOf(value)))];
+  const tangent = readers.find(({ kind }) => kind === 'swigluTangent');
+  const moves = movesOf(e, group.layers);
+  const isMoving = tangent !== undefined && moves?.every(({ ty }, index) => ty === tangent.inputs[2 + index]);
+  if (readers.length !== (isMoving ? 2 : 1) || e.view.isOutput(gate) || e.view.isOutput(up)) return false;
+  if (isMoving) emitMoving(e, group, { moves: moves!, movedResults: tangent.outputs });
+  else emitPlain(e, group);
+  return true;
+}
