@@ -29,9 +29,14 @@ typedef struct {
   float rest[]; /* q, tq, o, to: [D, QUERIES] each */
 } Scratch;
 
-/* The first position that row b's new tokens stand at. */
+/* The first position that row b's new tokens stand at, and how many of them are there: the others are padding. */
 static int64_t start_of(const Job *job, int64_t b) {
   return job->lengths == NULL || job->is_first ? 0 : job->lengths[b] - job->extents.time;
+}
+static int64_t tokens_of(const Job *job, int64_t b) {
+  const int64_t time = job->extents.time;
+  if (job->lengths == NULL) return time;
+  return job->is_first ? MIN(time, job->lengths[b]) : job->lengths[b] > 0 ? time : 0;
 }
 
 /* Scores s [n, QUERIES] of the block's lanes for keys from `key` on: weights 2^(s − most); what was summed before is scaled down. */
@@ -85,13 +90,15 @@ static void attend(const Job *job, const Queries *q, Scratch *x) {
   const Extents *e = &job->extents;
   const Memory *m = &job->memory;
   const int64_t size = e->size, at = q->b * m->b_step + q->g * m->g_step, start = start_of(job, q->b);
+  const int64_t tokens = tokens_of(job, q->b);
   const int is_moving = job->tq != NULL;
   float *queries = x->rest, *o = queries + size * QUERIES, *moved = o + size * QUERIES, *to = moved + size * QUERIES;
   gather_queries(e, q, job->q, job->scale * LOG2_E, queries);
   if (is_moving) gather_queries(e, q, job->tq, job->scale * LOG2_E, moved);
   int64_t end = 1;
   for (int lane = 0; lane < q->vecs * LANES; lane++) {
-    int64_t visible = lane < q->count ? MAX(1, start + query_token(e, q, lane) + 1) : 1;
+    /* Padding reads what the last token reads: behind it nothing may be written yet. */
+    int64_t token = MIN(query_token(e, q, MIN(lane, q->count - 1)), tokens - 1), visible = MAX(1, start + token + 1);
     x->visible[lane] = (float)visible;
     end = MAX(end, visible);
     x->most[lane] = LOWEST;
@@ -129,8 +136,7 @@ static void attend_task(void *arg, size_t index) {
   const Job *job = arg;
   const Extents *e = &job->extents;
   Queries q = queries_of(e, (int64_t)index);
-  int64_t length = job->is_first && job->lengths != NULL ? job->lengths[q.b] : e->time;
-  if (query_token(e, &q, 0) >= length) { /* padding of a first chunk: nothing reads it, but it is to be finite */
+  if (query_token(e, &q, 0) >= tokens_of(job, q.b)) { /* all padding: nothing reads it, but it is to be finite */
     for (int lane = 0; lane < q.count; lane++) {
       if (job->o) memset(job->o + query_offset(e, &q, lane), 0, sizeof(float) * (size_t)e->size);
       if (job->to) memset(job->to + query_offset(e, &q, lane), 0, sizeof(float) * (size_t)e->size);

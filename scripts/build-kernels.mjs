@@ -67,7 +67,11 @@ function objectsOf(file) {
 }
 
 const sourcesIn = (place) => readdirSync(folder + place).filter((file) => file.endsWith('.c'));
-const files = [...sourcesIn(''), ...(isTest ? sourcesIn('test').map((file) => `test/${file}`) : [])].sort();
+// The tests' harness stands in for what talks to the runtime.
+const STOOD_IN = ['registry.c', 'scratch.c'];
+const files = isTest
+  ? [...sourcesIn('').filter((file) => !STOOD_IN.includes(file)), ...sourcesIn('test').map((file) => `test/${file}`)]
+  : sourcesIn('');
 const common = [
   '-std=gnu11',
   '-O3',
