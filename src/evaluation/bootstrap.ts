@@ -21,7 +21,7 @@ export interface SeedCell {
  */
 export function bootstrapRates(
   cells: readonly SeedCell[],
-  { draws = 2000, seed = 'bootstrap' }: { draws?: number; seed?: number | string } = {},
+  { draws = 1000, seed = 'bootstrap' }: { draws?: number; seed?: number | string } = {},
 ): Float64Array[] {
   invariant(cells.length > 0, 'a bootstrap of no cells');
   const numCounts = cells[0].counts.length;

@@ -98,7 +98,7 @@ export function stageFigure({ stages }: Pick<Details, 'stages'>): Figure | undef
   const sum = (part: 'wallMs' | 'engineMs') => stages.reduce((total, stage) => total + stage[part], 0);
   const [engine, rest] = [
     { ...SERIES[0], symbol: 'square' as const },
-    { ...SERIES[5], symbol: 'square' as const },
+    { ...SERIES[4], symbol: 'square' as const },
   ];
   const share = sum('wallMs') > 0 ? sum('engineMs') / sum('wallMs') : 0;
   const axisMinutes = Math.max(...stages.map(({ wallMs }) => wallMs)) >= 180_000;

@@ -55,7 +55,8 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px;margin:.8rem 
 dt{color:var(--muted)}
 dd{margin:0;overflow-wrap:anywhere}
 .unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
-.question{font-weight:600;margin:1.6rem 0 .6rem;overflow-wrap:anywhere}
+.question{margin:1rem 0}
+.question summary{font-weight:600;font-size:1rem;color:var(--ink);margin-bottom:.5rem;overflow-wrap:anywhere}
 .traces{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:12px}
 .trace{border:1px solid var(--line);border-radius:10px;padding:10px 12px 12px;min-width:0}
 .trace h4{font-size:.86rem;margin:0 0 8px;line-height:1.35;font-weight:640}
@@ -85,9 +86,10 @@ footer{margin-top:4rem;padding-top:1.2rem;padding-bottom:3rem;color:var(--muted)
  main,header,footer{max-width:none;padding:0}
  header{padding-top:0}
  nav,summary{display:none}
+ .question summary{display:block}
  details::details-content{content-visibility:visible;display:block}
  h2{margin-top:1.6rem}
- h1,h2,h3,h4,.question{break-after:avoid}
+ h1,h2,h3,h4,.question summary{break-after:avoid}
  figure,.trace,tr,.tiles li{break-inside:avoid}
  figure:has(tbody tr:nth-child(12)){break-inside:auto}
  .drawing{break-inside:avoid}

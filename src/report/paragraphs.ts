@@ -57,7 +57,7 @@ function readUntaught(student: Estimate, undistilled: Estimate): string {
   return `The defended student is ${points(Math.abs(above))} ${above > 0 ? 'above' : 'below'} ${untaught}.`;
 }
 
-export function readControl({ permuted, maskedPlain, plain }: Findings): Paragraph | undefined {
+export function readControl({ permuted, maskedPlain, plain, gap }: Findings): Paragraph | undefined {
   const base = maskedPlain ?? plain;
   if (!permuted?.lossAgainstPlain || !base) return undefined;
   const { setting, lossAgainstPlain: loss } = permuted;
@@ -65,9 +65,11 @@ export function readControl({ permuted, maskedPlain, plain }: Findings): Paragra
     `In the control the same numbers are shuffled among the tokens (${setting.label}): as much disturbance, no information. Its student ` +
     `answers ${rateOf(setting.student)}, the student of “${base.name}” ${rateOf(base.student)}.`;
   const meaning =
-    loss.value <= CONTROL_TOLERANCE
-      ? 'So it is the direction of Δ that harms students, not the disturbance.'
-      : `The disturbance alone costs the student ${gapText(loss)}: that part of the effect is not due to the direction of Δ.`;
+    loss.value > CONTROL_TOLERANCE
+      ? `The disturbance alone costs the student ${gapText(loss)}: that part of the effect is not due to the direction of Δ.`
+      : gap && gap.lower > 0
+        ? 'So it is the direction of Δ that harms students, not the disturbance.'
+        : 'The disturbance alone does little.';
   return { title: 'Is it more than noise?', text: `${start} ${meaning}` };
 }
 
@@ -199,7 +201,7 @@ export function readCertainty({ settings, defended }: Findings): Paragraph | und
   return {
     title: 'How sure is this?',
     text: join([
-      `${countOf(students.length, 'student')} of ${countOf(numTeachers, 'teacher')} stand behind the defended numbers, each examined on ` +
+      `${countOf(students.length, 'student')} of ${countOf(numTeachers, 'teacher')} ${students.length === 1 ? 'stands' : 'stand'} behind the defended numbers, each examined on ` +
         `${questions} questions (${formatCount(teacher.total)} answers in all).`,
       'Intervals are 95 %: on each side the wider of Wilson’s for the pooled answers and a bootstrap over teachers, seeds and answers;',
       'differences are paired by seeds.',

@@ -48,7 +48,7 @@ export function readResult(findings: Findings, { glossary, task }: Pick<Details,
   ];
   return {
     headline: readHeadline(findings),
-    verdict: findings.gap ? join([readUndoing(findings), readDependence(findings)]) : '',
+    verdict: findings.gap && findings.gap.lower > 0 ? join([readUndoing(findings), readDependence(findings)]) : '',
     tiles: makeTiles(findings),
     paragraphs: written.filter((paragraph) => paragraph !== undefined),
   };

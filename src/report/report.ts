@@ -1,5 +1,5 @@
 /** The report of a trade-off run: from its two records to one page and its figures. */
-import type { Details, FactTable, TradeoffPoint } from '../experiment/records.js';
+import type { Details, FactTable } from '../experiment/records.js';
 import { ANTIDISTILLATION_CITATION, GAD_CITATION, softwareCitation } from './citations.js';
 import { epsilonFigure, stageFigure, tokenCostFigure } from './cost-figures.js';
 import { type Figure, figureFile, figureHtml } from './figure.js';
@@ -10,7 +10,7 @@ import type { Page, Section } from './page.js';
 import { pageDocument } from './page.js';
 import { readResult } from './reading.js';
 import type { RunRecords } from './run-records.js';
-import { nameOf } from './settings.js';
+import { nameOf, type Setting } from './settings.js';
 import {
   adaptiveFigure,
   longerFigure,
@@ -72,7 +72,7 @@ learning from it: warm tokens are bad to learn from, cold ones good.</p>${traces
       title: 'All points',
       body: html`${tableHtml(settingsTable(findings.settings, 'All settings, seeds pooled'))}
 <details><summary>Every student (${formatCount(tradeoff.points.length)})</summary>
-${tableHtml(pointsTable(tradeoff.points))}</details>
+${tableHtml(pointsTable(findings.settings))}</details>
 `,
     },
     { name: 'repeat', title: 'How to repeat and cite it', body: repeatHtml({ tradeoff, details }) },
@@ -145,7 +145,7 @@ function factTable({ title, columns, rows }: FactTable): Table {
   };
 }
 
-function pointsTable(points: readonly TradeoffPoint[]): Table {
+function pointsTable(settings: readonly Setting[]): Table {
   const names = [
     'sampler',
     'student',
@@ -159,19 +159,14 @@ function pointsTable(points: readonly TradeoffPoint[]): Table {
     'tokens',
     'time',
   ];
-  const order = new Map(
-    findResults({ points, undistilled: [] })
-      .settings.flatMap((setting) => setting.points)
-      .map((point, index) => [point, index]),
-  );
   return {
     caption: 'Every student with its counts',
     columns: names.map((name, index) => ({ name, isNumber: index > 1 })),
-    rows: [...points]
-      .sort((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0))
+    rows: settings
+      .flatMap(({ points }) => points)
       .map((point) => {
-        const { settings, teacher, student, meanKlNats } = point;
-        const { lambda } = settings;
+        const { teacher, student, meanKlNats } = point;
+        const { lambda } = point.settings;
         return [
           nameOf(point),
           studentText(point),

@@ -13,12 +13,12 @@ export const TOKENS = {
   good: ['#12704a', '#5fd0a0'],
   bad: ['#b0380a', '#ff9264'],
   caution: ['#7d5a00', '#e8c25a'],
-  blue: ['#0072b2', '#59b4ea'],
-  teal: ['#007f66', '#35cfa6'],
-  orange: ['#c8480a', '#ff8246'],
-  gold: ['#8f6f00', '#e6c445'],
-  purple: ['#9a4f96', '#e39fd6'],
-  grey: ['#4d5561', '#c3c8d0'],
+  blue: ['#1f5fd0', '#7f9cff'],
+  teal: ['#00837c', '#33dca6'],
+  orange: ['#d0400c', '#f5853f'],
+  olive: ['#5c7c12', '#f3d631'],
+  purple: ['#8c2a98', '#d08ad8'],
+  grey: ['#39414b', '#d5dae2'],
 } as const satisfies Readonly<Record<string, readonly [light: string, dark: string]>>;
 
 export type Token = keyof typeof TOKENS;
@@ -38,8 +38,8 @@ export const SERIES: readonly SeriesStyle[] = [
   { token: 'orange', symbol: 'triangle' },
   { token: 'teal', symbol: 'square' },
   { token: 'purple', symbol: 'star' },
-  { token: 'gold', symbol: 'diamond' },
-  { token: 'grey', symbol: 'cross' },
+  { token: 'grey', symbol: 'diamond' },
+  { token: 'olive', symbol: 'cross' },
 ];
 
 export const ARM_STYLES: Readonly<Record<Arm, SeriesStyle>> = {

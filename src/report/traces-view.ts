@@ -2,7 +2,7 @@
 import type { ShownTrace } from '../experiment/records.js';
 import { quantile } from '../support/statistics.js';
 import { formatNumber } from './format.js';
-import { type Html, html } from './html.js';
+import { type Html, html, rawHtml } from './html.js';
 import { ARMS, nameOf } from './settings.js';
 import { color } from './theme.js';
 
@@ -25,14 +25,15 @@ export function tracesHtml(traces: readonly ShownTrace[]): Html {
     groups.set(key, [...(groups.get(key) ?? []), trace]);
   }
   return html`<div class="key" aria-hidden="true"><span>Δ${scale.name}</span>${[-1, -0.5, 0, 0.5, 1].map((part) => html`<span class="token" style="${background(part)}">${numberIn(scale, part * saturation)}</span>`)}<span>the warmer, the worse to learn from</span></div>
-${[...groups.values()].map((members) => groupHtml(members, scale))}`;
+${[...groups.values()].map((members, index) => groupHtml(members, { scale, isOpen: index === 0 }))}`;
 }
 
-function groupHtml(traces: readonly ShownTrace[], scale: Scale): Html {
+function groupHtml(traces: readonly ShownTrace[], { scale, isOpen }: { scale: Scale; isOpen: boolean }): Html {
   const sorted = [...traces].sort((a, b) => ARMS.indexOf(a.arm) - ARMS.indexOf(b.arm));
-  return html`<p class="question">${sorted[0].question}</p>
+  return html`<details class="question"${isOpen && rawHtml(' open')}><summary>${sorted[0].question}</summary>
 <div class="traces">
 ${sorted.map((trace) => traceHtml(trace, scale))}</div>
+</details>
 `;
 }
 
