@@ -1,24 +1,69 @@
-import type { BenchCase } from '../harness/types.js';
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pythonPeer } from '../harness/peers.js';
+import { runCommand } from '../harness/run-command.js';
+import type { BenchCase, BenchContext, Group } from '../harness/types.js';
+
+const REFERENCE = 'PyTorch, reference style';
 
 export const defence: BenchCase = {
   name: 'defence',
   summary:
-    'antidistillation sampling of a 9 M teacher with a proxy of 3/7 of its compute, against plain sampling in the same process',
+    'antidistillation sampling of a 9 M teacher with a proxy of 3/7 of its compute, against plain sampling in the same process; a loop ' +
+    "like that of the authors' program in PyTorch beside it; the memory it adds",
   metrics: [
-    { quantity: 'plain sampling', unit: 'tokens/s', key: 'plainTokensPerSecond' },
-    { quantity: 'central differences / plain', unit: 'time', key: 'centralRelative' },
+    {
+      quantity: 'plain sampling',
+      unit: 'tokens/s',
+      key: 'plainTokensPerSecond',
+      peers: { [REFERENCE]: 'plainTokensPerSecond' },
+    },
+    {
+      quantity: 'sampling under central differences',
+      unit: 'tokens/s',
+      key: 'centralTokensPerSecond',
+      peers: { [REFERENCE]: 'defendedTokensPerSecond' },
+    },
+    {
+      quantity: 'central differences / plain',
+      unit: 'time',
+      key: 'centralRelative',
+      peers: { [REFERENCE]: 'relative' },
+    },
     { quantity: 'exact derivative / plain', unit: 'time', key: 'jvpRelative' },
     { quantity: "proxy's share of the teacher's compute", unit: '', key: 'proxyShareOfCompute' },
+    { quantity: 'peak memory beyond plain sampling', unit: 'proxies', key: 'addedProxies' },
   ],
-  groups: ({ threads, seconds }) =>
-    threads.flatMap((count) =>
-      [1, 32].map((batch) => {
+  async groups(context) {
+    const { threads, seconds, peers } = context;
+    const speed = threads.flatMap((count) =>
+      [1, 32].map((batch): Group => {
         const options = { threads: count, batch, prompt: 16, newTokens: batch === 1 ? 200 : 100, seconds };
-        return {
-          setting: `9 M, batch ${batch}`,
-          threads: count,
-          series: [{ who: 'azeotrope', command: { kind: 'measure' as const, name: 'defence', options } }],
-        };
+        const { newTokens, prompt } = options;
+        const flags = { batch, prompt, new: newTokens, threads: count, seconds };
+        const series = [{ who: 'azeotrope', command: { kind: 'measure' as const, name: 'defence', options } }];
+        const reference =
+          peers.python === undefined
+            ? []
+            : [{ who: REFERENCE, command: pythonPeer(peers.python, 'pytorch_antidistillation.py', flags) }];
+        return { setting: `9 M, batch ${batch}`, threads: count, series: [...series, ...reference] };
       }),
-    ),
+    );
+    return [...speed, ...(await memoryGroups(context))];
+  },
 };
+
+/** A teacher of 99 M and a proxy of 50 M parameters, opened from files. */
+async function memoryGroups({ scratch }: BenchContext): Promise<Group[]> {
+  const folder = join(scratch, 'defence');
+  if (!existsSync(join(folder, 'proxy', 'proxy.json'))) {
+    await mkdir(folder, { recursive: true });
+    await runCommand({ kind: 'measure', name: 'defence-files', options: { folder } }, 1);
+  }
+  return (['central', 'jvp'] as const).map((estimator) => {
+    const options = { folder, estimator, batch: 4, newTokens: 32 };
+    const command = { kind: 'measure' as const, name: 'defence-memory', options };
+    return { setting: `memory, ${estimator}`, threads: 1, rounds: 1, series: [{ who: 'azeotrope', command }] };
+  });
+}

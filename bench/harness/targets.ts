@@ -45,6 +45,8 @@ const decoding = (quantity: string): Where => ({ case: 'decode', setting: '9 M, 
 const smollm2 = (quantity: string, threads: number): Where => {
   return { case: 'smollm2', setting: 'SmolLM2-135M, batch 32', threads, quantity, who: 'transformers' };
 };
+const defended = (setting: string, quantity: string): Where => ({ case: 'defence', setting, threads: 1, quantity });
+const ADDED_MEMORY = 'peak memory beyond plain sampling';
 const atLeast = (text: string, limit: number, read: Target['read']): Target => ({ text, limit, isAtLeast: true, read });
 const atMost = (text: string, limit: number, read: Target['read']): Target => ({ text, limit, isAtLeast: false, read });
 const ratioOf = (where: Where) => (rows: readonly ResultRow[]) => find(rows, where)?.ratio?.median;
@@ -70,6 +72,25 @@ const TARGETS: readonly Target[] = [
   atMost('decoding 9 M, batch 32, 1 thread: outside the engine', 0.1, measured(decoding('outside the engine'))),
   ...BOTH.map((n) =>
     atLeast(`SmolLM2-135M, batch 32, threads ${n}: against transformers`, 1, ratioOf(smollm2('decoding', n))),
+  ),
+  ...['9 M, batch 1', '9 M, batch 32'].flatMap((setting) => [
+    atMost(
+      `defended ${setting}: central differences / plain`,
+      2,
+      measured(defended(setting, 'central differences / plain')),
+    ),
+    atMost(
+      `defended ${setting}: exact derivative / plain`,
+      2.2,
+      measured(defended(setting, 'exact derivative / plain')),
+    ),
+  ]),
+  ...['central', 'jvp'].map((estimator) =>
+    atMost(
+      `defended, ${estimator}: peak memory beyond plain, proxies`,
+      2.2,
+      measured(defended(`memory, ${estimator}`, ADDED_MEMORY)),
+    ),
   ),
   ...BOTH.map((n) => atMost(`SmolLM2-135M, threads ${n}: loading, s`, 3, measured(smollm2('loading', n)))),
 ];

@@ -56,6 +56,7 @@ export function measure(options: DefenceOptions): Promise<object> {
       ...options,
       proxyShareOfCompute: flopPerToken(proxyModel.config, context) / flopPerToken(teacher.config, context),
       plainTokensPerSecond: (batch * newTokens * 1000) / median(rounds.map(([plain]) => plain)),
+      centralTokensPerSecond: (batch * newTokens * 1000) / median(rounds.map(([, central]) => central)),
       centralRelative: relative(1),
       jvpRelative: relative(2),
       numRounds: rounds.length,

@@ -78,6 +78,12 @@ export const proxyShape: TransformerConfig = decoderConfig({
   vocab: SIZES.b.vocab,
 });
 
+/** Large enough that weights, not the program, are what memory is spent on: 99 M and 50 M parameters. */
+export const memoryShapes = {
+  teacher: decoderConfig({ width: 1024, layers: 8, heads: 16, kvHeads: 4, headSize: 64, mlp: 2816, vocab: 8192 }),
+  proxy: decoderConfig({ width: 768, layers: 7, heads: 12, kvHeads: 4, headSize: 64, mlp: 2048, vocab: 8192 }),
+} as const;
+
 /** The same shape with another vocabulary. */
 export function withVocabulary(name: ShapeName, vocab: number): TransformerConfig {
   return decoderConfig({ ...SIZES[name], vocab });
