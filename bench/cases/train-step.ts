@@ -1,43 +1,70 @@
 import { pythonPeer } from '../harness/peers.js';
-import type { BenchCase } from '../harness/types.js';
+import type { BenchCase, BenchContext, Group } from '../harness/types.js';
 import { productCommand } from './product.js';
 
-const SETTINGS = { a: '0.9 M (d128 L4 V512, 32×128)', b: '9 M (d320 L6 V4096, 16×128)' } as const;
+const SETTINGS = {
+  a: '0.9 M (d128 L4 V512, 32×128)',
+  b: '9 M (d320 L6 V4096, 16×128)',
+  c: '28 M (d512 L8 V8192, 8×256)',
+} as const;
+type ShapeName = keyof typeof SETTINGS;
+
+/** In float32 beside PyTorch's float32; in bfloat16 beside both of PyTorch's. */
+const RUNS: readonly (readonly ['float32' | 'bfloat16', ShapeName])[] = [
+  ['float32', 'a'],
+  ['float32', 'b'],
+  ['bfloat16', 'a'],
+  ['bfloat16', 'b'],
+  ['bfloat16', 'c'],
+];
+
+function group(
+  { seconds, peers: { python } }: BenchContext,
+  threads: number,
+  [precision, shape]: (typeof RUNS)[number],
+): Group {
+  const flags = { config: shape, threads, seconds };
+  const peers =
+    python === undefined
+      ? []
+      : [
+          { who: 'PyTorch', command: pythonPeer(python, 'pytorch_train.py', flags) },
+          ...(precision === 'float32'
+            ? []
+            : [{ who: 'PyTorch bfloat16', command: pythonPeer(python, 'pytorch_train.py', { ...flags, bf16: true }) }]),
+        ];
+  const options = { shape, threads, seconds, precision };
+  return {
+    setting: precision === 'float32' ? SETTINGS[shape] : `bfloat16, ${SETTINGS[shape]}`,
+    threads,
+    series: [
+      { who: 'product', command: productCommand(threads) },
+      { who: 'azeotrope', command: { kind: 'measure', name: 'train-step', options } },
+      ...peers,
+    ],
+  };
+}
 
 export const trainStep: BenchCase = {
   name: 'train-step',
-  summary: 'forward, backward, clipping and AdamW on one batch, beside PyTorch (float32, eager)',
+  summary:
+    'forward, backward, clipping and AdamW on one batch, beside PyTorch (eager; float32, and bfloat16 by autocast)',
   metrics: [
     {
       quantity: 'training',
       unit: 'tokens/s',
       key: 'tokensPerSecond',
-      peers: { PyTorch: 'tokensPerSecondMedian' },
+      peers: { PyTorch: 'tokensPerSecondMedian', 'PyTorch bfloat16': 'tokensPerSecondMedian' },
       hasShare: true,
     },
-    { quantity: 'peak memory', unit: 'MB', scale: 1e-6, key: 'peakRssBytes', peers: { PyTorch: 'peakRssBytes' } },
+    {
+      quantity: 'peak memory',
+      unit: 'MB',
+      scale: 1e-6,
+      key: 'peakRssBytes',
+      peers: { PyTorch: 'peakRssBytes', 'PyTorch bfloat16': 'peakRssBytes' },
+    },
     { quantity: 'start to end of the first step', unit: 'ms', key: 'firstStepMs' },
   ],
-  groups: ({ threads, seconds, peers: { python } }) =>
-    threads.flatMap((count) =>
-      (['a', 'b'] as const).map((shape) => ({
-        setting: SETTINGS[shape],
-        threads: count,
-        series: [
-          { who: 'product', command: productCommand(count) },
-          {
-            who: 'azeotrope',
-            command: { kind: 'measure' as const, name: 'train-step', options: { shape, threads: count, seconds } },
-          },
-          ...(python === undefined
-            ? []
-            : [
-                {
-                  who: 'PyTorch',
-                  command: pythonPeer(python, 'pytorch_train.py', { config: shape, threads: count, seconds }),
-                },
-              ]),
-        ],
-      })),
-    ),
+  groups: (context) => context.threads.flatMap((threads) => RUNS.map((run) => group(context, threads, run))),
 };

@@ -28,8 +28,10 @@ export function findPeers(log: (message: string) => void): Peers {
   return { python: hasTorch ? python : undefined, hasLlamaCpp };
 }
 
-type Flags = Readonly<Record<string, string | number>>;
-const flagsOf = (flags: Flags): string[] => Object.entries(flags).flatMap(([name, value]) => [`--${name}`, `${value}`]);
+/** `true` is a flag without a value. */
+type Flags = Readonly<Record<string, string | number | true>>;
+const flagsOf = (flags: Flags): string[] =>
+  Object.entries(flags).flatMap(([name, value]) => (value === true ? [`--${name}`] : [`--${name}`, `${value}`]));
 
 /** A Python program of bench/peers. */
 export function pythonPeer(python: string, script: string, flags: Flags): Command {

@@ -61,6 +61,17 @@ const TARGETS: readonly Target[] = [
   ),
   ...BOTH.map((n) => atLeast(`training 9 M, threads ${n}: against PyTorch`, 1, ratioOf(training('9 M', n)))),
   ...BOTH.map((n) => atLeast(`training 0.9 M, threads ${n}: against PyTorch`, 1, ratioOf(training('0.9 M', n)))),
+  ...['0.9 M', '9 M', '28 M'].flatMap((size) =>
+    BOTH.flatMap((n) =>
+      ['PyTorch', 'PyTorch bfloat16'].map((who) =>
+        atLeast(
+          `training ${size} in bfloat16, threads ${n}: against ${who}`,
+          2.7,
+          ratioOf({ ...training(`bfloat16, ${size}`, n), who }),
+        ),
+      ),
+    ),
+  ),
   ...['9 M', '0.9 M'].map((size) =>
     atMost(`training ${size}, 1 thread: peak memory against PyTorch`, 1, ratioOf(training(size, 1, 'peak memory'))),
   ),

@@ -1,21 +1,37 @@
 /** What every measurement begins and ends with. */
 import { type Compiler, createCompiler } from '../../src/engine/compiler.js';
+import type { Precision } from '../../src/engine/onnx/emitter.js';
 import { openRuntime } from '../../src/engine/runtime/open.js';
 import type { TransformerConfig } from '../../src/model/config.js';
 import { createModel, type LanguageModel } from '../../src/model/language-model.js';
 import { createRandom } from '../../src/support/random.js';
 import { peakRssBytes } from './peak-memory.js';
 
+interface Session {
+  readonly runtime: string;
+  /** Level of the native kernels. */
+  readonly kernels: string;
+  readonly precision: Precision;
+  readonly peakRssBytes: number;
+}
+
 /** Runs `work` with a compiler of `threads` threads and adds to its numbers what the process took. */
 export async function withCompiler<T extends object>(
   threads: number,
   work: (compiler: Compiler) => Promise<T>,
-): Promise<T & { runtime: string; peakRssBytes: number }> {
+  precision: Precision = 'float32',
+): Promise<T & Session> {
   const runtime = openRuntime({ threads });
-  const compiler = createCompiler(runtime);
+  const compiler = createCompiler(runtime, { precision });
   try {
     const sample = await work(compiler);
-    return { ...sample, runtime: `${runtime.kind} ${runtime.version}`, peakRssBytes: peakRssBytes() };
+    return {
+      ...sample,
+      runtime: `${runtime.kind} ${runtime.version}`,
+      kernels: runtime.kernels.level,
+      precision: compiler.precision,
+      peakRssBytes: peakRssBytes(),
+    };
   } finally {
     compiler.dispose();
     runtime.dispose();

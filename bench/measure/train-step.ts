@@ -1,12 +1,21 @@
 /** Training steps of one shape. */
+import type { Compiler } from '../../src/engine/compiler.js';
+import type { Precision } from '../../src/engine/onnx/emitter.js';
 import { countParameters } from '../../src/model/parameters.js';
 import { withCompiler } from './session.js';
 import { type ShapeName, shapeOf } from './shapes.js';
 import { medianAndBest, timeRepeatedly } from './timing.js';
 import { createTrainer } from './trainer.js';
 
-export function measure(options: { shape: ShapeName; threads: number; seconds: number }): Promise<object> {
-  return withCompiler(options.threads, async (compiler) => {
+interface Options {
+  readonly shape: ShapeName;
+  readonly threads: number;
+  readonly seconds: number;
+  readonly precision: Precision;
+}
+
+export function measure(options: Options): Promise<object> {
+  const work = async (compiler: Compiler) => {
     const shape = shapeOf(options.shape);
     const started = performance.now();
     const trainer = createTrainer(compiler, shape);
@@ -35,5 +44,6 @@ export function measure(options: { shape: ShapeName; threads: number; seconds: n
       firstLossNats,
       lastLossNats,
     };
-  });
+  };
+  return withCompiler(options.threads, work, options.precision);
 }
