@@ -5,6 +5,7 @@ import { wilsonInterval } from '../evaluation/intervals.js';
 import { distillSchema, METHODS } from '../experiment/distill/config.js';
 import type { Distill } from '../experiment/distill/records.js';
 import { runDistill } from '../experiment/distill/run-distill.js';
+import { writeDistillReport } from '../report/distill-report.js';
 import { commandOptions, defineCommand } from './command.js';
 import { readStrictConfig } from './run-config.js';
 import { setOption } from './set-option.js';
@@ -72,6 +73,7 @@ export const distill = defineCommand({
       threads: options.threads,
       signal: context.signal,
       log: context.log,
+      onRow: async (distill) => void (await writeDistillReport(output, distill)),
       onProgress({ student, step, totalSteps, note }) {
         if (bar?.name !== student) {
           bar?.progress.stop();
@@ -88,7 +90,7 @@ export const distill = defineCommand({
     });
     bar?.progress.stop();
     context.write(describe(result));
-    context.log(`Written to ${output}.`);
+    context.log(`Report: ${join(output, 'report.html')}`);
     const { curves: _curves, ...summary } = result;
     return { output, ...summary };
   },
