@@ -41,7 +41,7 @@ export interface Validation {
   readonly total: number;
 }
 
-export type AlarmKind = 'discriminatorWins' | 'lengthDrift' | 'rewardHacking' | 'collapsedGroups';
+type AlarmKind = 'discriminatorWins' | 'lengthDrift' | 'rewardHacking' | 'collapsedGroups';
 
 export interface Alarm {
   readonly kind: AlarmKind;

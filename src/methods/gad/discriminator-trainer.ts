@@ -17,7 +17,7 @@ export interface ResponseGroup {
   readonly students: readonly ScoredRow[];
 }
 
-export interface DiscriminatorUpdate extends StepResult {
+interface DiscriminatorUpdate extends StepResult {
   /** Of the pairs, those in which the teacher's response scored higher, before the update. */
   readonly accuracy: number;
 }

@@ -19,11 +19,11 @@ import { policyLoss, targetLogprobs } from './policy-loss.js';
 import type { Rollout } from './rollouts.js';
 
 /** A rollout with what it was worth. */
-export interface RewardedRollout extends Rollout {
+interface RewardedRollout extends Rollout {
   readonly advantage: number;
 }
 
-export interface PolicyUpdate extends StepResult {
+interface PolicyUpdate extends StepResult {
   /** Mean over response tokens of the k3 estimate of KL(student ‖ reference), before the update. */
   readonly klNats: number;
   /** Share of tokens whose ratio the clipping cut off. */
