@@ -64,11 +64,11 @@ dd{margin:0;overflow-wrap:anywhere}
 .tokens{display:flex;flex-wrap:wrap;gap:4px 3px;margin:0;font-size:.84rem;line-height:1.3}
 .running{display:block;font-size:.88rem;line-height:1.75;white-space:pre-wrap;overflow-wrap:anywhere}
 .token{border-radius:4px;padding:1px 4px}
-.tokens .token small{display:block;font-size:.66rem;color:var(--muted);font-variant-numeric:tabular-nums}
+.tokens .token small{display:block;font-size:.66rem;font-variant-numeric:tabular-nums}
 .key{display:flex;flex-wrap:wrap;gap:6px 14px;align-items:center;font-size:.86rem;color:var(--muted);margin:.6rem 0}
 .key .token{color:var(--ink)}
 footer{margin-top:4rem;padding-top:1.2rem;padding-bottom:3rem;color:var(--muted);font-size:.86rem}
-@media (max-width:820px){
+@media screen and (max-width:820px){
  body{font-size:16px}
  header{padding-top:24px}
  h1{font-size:1.42rem}
@@ -81,11 +81,13 @@ footer{margin-top:4rem;padding-top:1.2rem;padding-bottom:3rem;color:var(--muted)
  dd{margin-bottom:8px}
 }
 @media screen and (max-width:793px){.wide{display:none}.narrow{display:block}}
+@page{margin:14mm}
 @media print{
  body{font-size:10.5pt}
  main,header,footer{max-width:none;padding:0}
  header{padding-top:0}
- nav,summary{display:none}
+ nav,summary,.screen-only{display:none}
+ th,td{padding-top:3px;padding-bottom:3px}
  .question summary{display:block}
  details::details-content{content-visibility:visible;display:block}
  h2{margin-top:1.6rem}

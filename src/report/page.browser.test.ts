@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { inventDetails, inventTradeoff } from './records.fixture.js';
 import { renderReport } from './report.js';
+import { serveRun } from './serve-run.js';
 
 const BROWSERS = [
   process.env.CHROMIUM,
@@ -15,7 +18,8 @@ const BROWSERS = [
 const executablePath = BROWSERS.find((path) => path !== undefined && existsSync(path));
 const skip = executablePath === undefined && 'needs Chromium: install it, or name it in the variable CHROMIUM';
 
-const { html } = renderReport({ tradeoff: inventTradeoff(), details: inventDetails() });
+const tradeoff = inventTradeoff();
+const { html } = renderReport({ tradeoff, details: inventDetails() });
 let browser: Browser;
 
 before(async () => {
@@ -66,13 +70,46 @@ for (const width of [360, 768, 1280]) {
   });
 }
 
-test('on dark screens ground and figures are dark; paper is light, with every table unfolded', { skip }, async () => {
+test('on dark screens ground and figures are dark; paper is light, with tables and traces unfolded', {
+  skip,
+}, async () => {
   const page = await openPage(1280, 'dark');
   const look = `[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.querySelector('svg [fill="var(--ink)"]')).fill]`;
   assert.deepEqual(await page.evaluate(look), ['rgb(20, 23, 28)', 'rgb(233, 235, 238)']);
   await page.emulateMedia({ media: 'print', colorScheme: 'dark' });
   assert.deepEqual(await page.evaluate(look), ['rgb(255, 255, 255)', 'rgb(27, 31, 38)']);
-  const hidden = `[...document.querySelectorAll('table')].filter((table) => table.getBoundingClientRect().height === 0 || !table.checkVisibility()).length`;
+  const hidden = `[...document.querySelectorAll('table, .trace')].filter((table) => !table.closest('.screen-only')).filter((table) => table.getBoundingClientRect().height === 0 || !table.checkVisibility()).length`;
   assert.equal(await page.evaluate(hidden), 0);
   await page.close();
+});
+
+test('a page that is open fills as points arrive, and keeps what its reader has unfolded', { skip }, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'azeotrope-live-'));
+  const writeRecords = (numPoints: number) => {
+    writeFileSync(join(folder, 'details.json'), JSON.stringify(inventDetails()));
+    writeFileSync(
+      join(folder, 'tradeoff.json'),
+      JSON.stringify({ ...tradeoff, points: tradeoff.points.slice(0, numPoints) }),
+    );
+  };
+  writeRecords(2);
+  const server = await serveRun(folder, { intervalMs: 50 });
+  const page = await browser.newPage();
+  try {
+    await page.goto(server.url);
+    await page.click('#trade-off summary');
+    await page.waitForTimeout(200); // the stream of events is open
+    writeRecords(tradeoff.points.length);
+    await page.waitForSelector('#proxies', { timeout: 20_000 });
+    assert.deepEqual(
+      await page.evaluate(
+        `['trade-off', 'proxies'].map((name) => document.querySelector('#' + name + ' details').open)`,
+      ),
+      [true, false],
+    );
+  } finally {
+    await page.close();
+    await server.dispose();
+    rmSync(folder, { recursive: true });
+  }
 });

@@ -71,7 +71,7 @@ learning from it: warm tokens are bad to learn from, cold ones good.</p>${traces
       name: 'points',
       title: 'All points',
       body: html`${tableHtml(settingsTable(findings.settings, 'All settings, seeds pooled'))}
-<details><summary>Every student (${formatCount(tradeoff.points.length)})</summary>
+<details class="screen-only"><summary>Every student (${formatCount(tradeoff.points.length)})</summary>
 ${tableHtml(pointsTable(findings.settings))}</details>
 `,
     },
