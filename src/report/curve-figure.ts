@@ -17,7 +17,7 @@ import {
 import { draw, textWidth } from './svg.js';
 import { color, type SeriesStyle } from './theme.js';
 
-export interface CurvePoint {
+interface CurvePoint {
   readonly x: number;
   readonly y: number;
   /** Ends of an interval of y. */
@@ -31,7 +31,7 @@ export interface Curve {
   readonly points: readonly CurvePoint[];
 }
 
-export interface CurveAxis {
+interface CurveAxis {
   readonly label: string;
   readonly isLogarithmic?: boolean;
   readonly domain?: readonly [number, number];

@@ -83,6 +83,18 @@ test('the control is the one at the strength of the defence, and other proxies a
   assert.deepEqual([whiteBox.length, rules.length], [1, 2]);
 });
 
+test('the control is compared with plain sampling where the masked arm has no point at its temperature', () => {
+  const { maskedPlain, plain } = findResults(tradeoff);
+  assert.deepEqual([maskedPlain!.name, plain!.name], ['temperature 1, masked', 'temperature 1']);
+  const hotOnly = changed((point) =>
+    point.arm === 'maskedTemperature' && point.settings.temperature === 1 ? undefined : point,
+  );
+  const { maskedPlain: absent, permuted, plain: base } = findResults(hotOnly);
+  assert.equal(absent, undefined);
+  const loss = base!.student.rate - permuted!.setting.student.rate;
+  assert.ok(Math.abs(permuted!.lossAgainstPlain!.value - loss) < 1e-12);
+});
+
 test('a run that has only begun has findings: whatever is not there is absent', () => {
   for (let count = 0; count < tradeoff.points.length; count += 60) {
     const { settings, defended } = findResults({ points: tradeoff.points.slice(0, count), undistilled: [] });

@@ -7,7 +7,7 @@ export const SAME_TEACHER = 0.03;
 const UNDONE_SHARE = 0.5;
 const WEAKENED_SHARE = 0.1;
 
-export type Verdict = 'undone' | 'weakened' | 'holds';
+type Verdict = 'undone' | 'weakened' | 'holds';
 
 /** A student that got more, or knew more, than an ordinary one, under the same defence. */
 export interface Recovery {
@@ -32,7 +32,7 @@ export interface Findings {
   readonly undistilled: Estimate | undefined;
   /** Plain sampling at the run's own temperature. */
   readonly plain: Setting | undefined;
-  /** The same with the support bounded. */
+  /** The same with the support bounded; absent where it was measured at other temperatures only. */
   readonly maskedPlain: Setting | undefined;
   /** The defence that the text is about: of those that cost the teacher little the one that the run examines most closely. */
   readonly defended: Setting | undefined;
@@ -61,7 +61,8 @@ export function findResults({ points, undistilled }: Pick<Tradeoff, 'points' | '
       .filter((setting) => setting.arm === arm)
       .sort((a, b) => distance(a.strength, baseTemperature) - distance(b.strength, baseTemperature))[0];
   const plain = atBase('temperature');
-  const maskedPlain = atBase('maskedTemperature');
+  const masked = atBase('maskedTemperature');
+  const maskedPlain = masked?.strength === baseTemperature ? masked : undefined;
 
   const base = plain ?? maskedPlain;
   const isKept = (setting: Setting) => base === undefined || setting.teacher.rate >= base.teacher.rate - SAME_TEACHER;

@@ -18,7 +18,7 @@ import { draw, textWidth } from './svg.js';
 import { color, type SeriesStyle } from './theme.js';
 
 /** A rate in 0–1 with its 95 % interval. */
-export interface Rate {
+interface Rate {
   readonly rate: number;
   readonly interval: Interval;
 }

@@ -23,7 +23,7 @@ export function points(difference: number): string {
 }
 
 /** A difference of proportions in points, without the word: whole where it is at least 10, else to a tenth. */
-export function formatPoints(difference: number): string {
+function formatPoints(difference: number): string {
   const value = 100 * difference;
   return withMinus(Math.abs(value) >= 9.95 ? value.toFixed(0) : trimZeros(value.toFixed(1)));
 }

@@ -15,7 +15,7 @@ export interface LabelRequest {
   readonly y: number;
 }
 
-export interface PlacedLabel extends LabelRequest {
+interface Placement {
   readonly box: Box;
   /** Of the text's left end and middle. */
   readonly textX: number;
@@ -32,11 +32,11 @@ const DIRECTIONS = [0, 180, -35, 35, 215, 145, -90, 90].map((degrees) => (degree
  * Places labels greedily, in the order given, each where it covers neither a label placed before, nor anything of `taken`, nor
  * leaves `bounds`; where all places are covered, it is left out (tables have every name).
  */
-export function placeLabels(
-  requests: readonly LabelRequest[],
+export function placeLabels<Request extends LabelRequest>(
+  requests: readonly Request[],
   { bounds, taken, fontSize }: { bounds: Box; taken: readonly Box[]; fontSize: number },
-): PlacedLabel[] {
-  const placed: PlacedLabel[] = [];
+): (Request & Placement)[] {
+  const placed: (Request & Placement)[] = [];
   for (const request of requests) {
     const width = textWidth(request.text, fontSize);
     const found = candidates(request, { width, height: fontSize * 1.25 }).find(
@@ -45,7 +45,7 @@ export function placeLabels(
         !taken.some((other) => overlap(box, other)) &&
         !placed.some((other) => overlap(box, other.box)),
     );
-    if (found) placed.push(found);
+    if (found) placed.push({ ...request, ...found });
   }
   return placed;
 }
@@ -69,7 +69,7 @@ export function alongCurve(places: readonly (readonly [x: number, y: number])[],
   });
 }
 
-function candidates(request: LabelRequest, { width, height }: { width: number; height: number }): PlacedLabel[] {
+function candidates(request: LabelRequest, { width, height }: { width: number; height: number }): Placement[] {
   return DISTANCES.flatMap((distance) =>
     DIRECTIONS.map((angle) => {
       const [across, down] = [Math.cos(angle), Math.sin(angle)];
@@ -77,7 +77,7 @@ function candidates(request: LabelRequest, { width, height }: { width: number; h
       const textY = request.y + down * (distance + (height / 2) * Math.abs(down));
       const textX = middle - width / 2;
       const box = { left: textX, right: textX + width, top: textY - height / 2, bottom: textY + height / 2 };
-      return { ...request, textX, textY, box, isApart: distance > DISTANCES[0] };
+      return { textX, textY, box, isApart: distance > DISTANCES[0] };
     }),
   );
 }

@@ -15,7 +15,7 @@ import {
 import type { Estimate } from './settings.js';
 import { byRate, gapBounds, join, quote, SLIGHT, timesAsLong } from './words.js';
 
-export interface Tile {
+interface Tile {
   readonly name: string;
   readonly value: string;
   readonly note: string;
@@ -55,14 +55,16 @@ export function readResult(findings: Findings, { glossary, task }: Pick<Details,
 }
 
 function readHeadline(findings: Findings): string {
-  const { settings, defended, undefended, gap } = findings;
+  const { settings, defended, undefended, gap, plain } = findings;
   if (settings.length === 0) return 'No student has been measured yet.';
   if (!defended || !undefended || !gap)
     return 'Antidistillation sampling has not been measured beside plain sampling yet.';
   if (gap.lower <= 0) {
+    const ofPlain =
+      plain && plain !== undefended ? `; the student of plain sampling reaches ${percent(plain.student.rate)}` : '';
     return (
-      'Antidistillation sampling made no difference that this run can show: students of its traces reach ' +
-      `${percent(defended.student.rate)}, of undefended traces ${percent(undefended.student.rate)}.`
+      `Antidistillation sampling made no difference that this run can show beside “${undefended.name}”: students of its traces reach ` +
+      `${percent(defended.student.rate)}, of those ${percent(undefended.student.rate)}${ofPlain}.`
     );
   }
   const effect =
@@ -128,7 +130,9 @@ function makeTiles({
     tiles.push({
       name: 'Student, undefended',
       value: percent(undefended.student.rate),
-      note: bounds(undefended.student),
+      note: [bounds(undefended.student), plain && plain !== undefended && `plain ${percent(plain.student.rate)}`]
+        .filter(Boolean)
+        .join('; '),
     });
   tiles.push({ name: 'Student, defended', value: percent(defended.student.rate), note: bounds(defended.student) });
   if (gap)

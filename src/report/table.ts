@@ -1,13 +1,13 @@
 /** Tables: a plain value and its markup. */
 import { type Html, html } from './html.js';
 
-export interface Column {
+interface Column {
   readonly name: string;
   /** Numbers stand at the right, in figures of equal width. */
   readonly isNumber?: boolean;
 }
 
-export type Cell = string | Html | null;
+type Cell = string | Html | null;
 
 export interface Table {
   /** What the table is, for those who hear it read out; shown where `isCaptionShown`. */

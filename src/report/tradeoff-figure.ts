@@ -139,11 +139,9 @@ function names(
       fontSize: FONT_SIZE,
     },
   );
-  const armOf = (label: { x: number; y: number }) =>
-    pixels.find((pixel) => pixel.x === label.x && pixel.y === label.y)!.setting.arm;
   return placed
     .map((label) => {
-      const { token } = ARM_STYLES[armOf(label)];
+      const { token } = ARM_STYLES[label.setting.arm];
       const end = Math.min(Math.max(label.x, label.box.left), label.box.right);
       const lead = label.isApart ? lineAt([label.x, label.y], [end, label.textY], { stroke: token, width: 0.8 }) : '';
       return lead + textAt(label.text, { x: label.textX, y: label.textY, fill: token, hasHalo: true });
