@@ -17,7 +17,7 @@ export async function planTradeoff(context: CommandContext, config: RunConfig): 
     const rates = await measureRates({ batch: config.sampling.maxBatch });
     const estimate = await estimateRun({ config, task, stages }, rates);
     const freeBytes = availableBytes();
-    const { numWorkers, threads } = defaultWorkers(config, { freeBytes });
+    const { numWorkers, threads } = defaultWorkers(config, { freeBytes, peakBytes: estimate.peakBytes });
     context.write(describeEstimate(estimate, { cores: numWorkers * threads, freeBytes }));
     return estimate;
   } finally {

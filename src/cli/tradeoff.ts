@@ -1,8 +1,12 @@
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { effectiveConfig } from '../experiment/config.js';
 import { type RunProgress, runTradeoff } from '../experiment/run-tradeoff.js';
+import { openPage } from '../report/open-page.js';
+import { serveRun } from '../report/serve-run.js';
+import { writeReport } from '../report/write-report.js';
 import { type CommandContext, commandOptions, defineCommand } from './command.js';
 import { readRunConfig } from './run-config.js';
 import { setOption } from './set-option.js';
@@ -30,6 +34,10 @@ export const tradeoff = defineCommand({
       whenAbsent: 'runs/<name of the configuration>',
     }),
     quick: z.boolean().default(false).meta({ description: 'Fewer points: what the configuration says of a quick run' }),
+    open: z
+      .boolean()
+      .default(false)
+      .meta({ description: 'Watch the report in a browser, filling while the run lasts' }),
     plan: z.boolean().default(false).meta({ description: 'Tell stages, tokens, memory and time, and do nothing' }),
     set: setOption,
     workers: z
@@ -60,6 +68,11 @@ export const tradeoff = defineCommand({
       ...(isQuick ? ['--quick'] : []),
       ...options.set.map((setting) => `--set ${setting}`),
     ];
+    const server = options.open ? await serveRun(output, { intervalMs: LIVE_INTERVAL_MS }) : undefined;
+    if (server !== undefined) {
+      context.log(`The report fills as the run goes on: ${server.url}`);
+      openPage(server.url);
+    }
     const show = createRunProgress(context);
     const tables = await runTradeoff({
       config,
@@ -71,11 +84,19 @@ export const tradeoff = defineCommand({
       onProgress: show.update,
     });
     show.stop();
+    const { path } = await writeReport(output);
     context.write(summarizeRun(tables));
-    return { output, ...tables };
+    context.write(`\nReport: ${path}\n        ${pathToFileURL(resolve(path)).href}\n`);
+    if (server !== undefined) {
+      await sleep(2 * LIVE_INTERVAL_MS); // an open page hears of the end
+      await server.dispose();
+    }
+    return { output, report: path, ...tables };
   },
 });
 
+/** How often an open page looks for news. */
+const LIVE_INTERVAL_MS = 2000;
 /** Longest note behind the time left: a line of a terminal that is not wide. */
 const NOTE_LENGTH = 44;
 

@@ -2,11 +2,12 @@
 import { AzeotropeError, invariant } from '../support/errors.js';
 import type { AnyStage } from './stage.js';
 import { dependenciesOf } from './stage.js';
-import { expectedSeconds } from './stage-cost.js';
 import type { Worker } from './worker-pool.js';
 
 export interface ExecuteOptions {
   readonly isDone: (id: string) => boolean;
+  /** How long each takes, about, by id. */
+  readonly seconds: ReadonlyMap<string, number>;
   /** Called as often as workers are needed, up to `numWorkers`. */
   readonly startWorker: () => Worker;
   readonly numWorkers: number;
@@ -24,10 +25,10 @@ export interface ExecuteOptions {
  * stage, naming it; the signal's reason.
  */
 export async function executeStages(stages: readonly AnyStage[], options: ExecuteOptions): Promise<void> {
-  const { isDone, numWorkers, signal } = options;
+  const { isDone, numWorkers, seconds, signal } = options;
   const done = new Set(stages.filter(({ id }) => isDone(id)).map(({ id }) => id));
   const waiting = stages.filter(({ id }) => !done.has(id));
-  const chainSeconds = chainsOf(waiting);
+  const chainSeconds = chainsOf(waiting, seconds);
   const running = new Set<AnyStage>();
   const workers: Worker[] = [];
   const stop = new AbortController();
@@ -44,7 +45,7 @@ export async function executeStages(stages: readonly AnyStage[], options: Execut
       (stage) => dependenciesOf(stage).every((id) => done.has(id)) && !(runsAlone(stage) && running.size > 0),
     );
     if (ready.length === 0) return undefined;
-    const fairShare = waiting.reduce((sum, stage) => sum + expectedSeconds(stage), 0) / numWorkers;
+    const fairShare = waiting.reduce((sum, { id }) => sum + seconds.get(id)!, 0) / numWorkers;
     const isCritical = (stage: AnyStage) => chainSeconds.get(stage.id)! > CRITICAL_SHARE * fairShare;
     const next = ready.find((stage) => !runsAlone(stage) && isCritical(stage)) ?? ready[0];
     waiting.splice(waiting.indexOf(next), 1);
@@ -120,7 +121,7 @@ const runsAlone = (stage: AnyStage): boolean => stage.kind === 'cost';
 const CRITICAL_SHARE = 0.5;
 
 /** By stage: the time of the longest chain of stages that begins with it. */
-function chainsOf(stages: readonly AnyStage[]): Map<string, number> {
+function chainsOf(stages: readonly AnyStage[], seconds: ReadonlyMap<string, number>): Map<string, number> {
   const followers = new Map<string, AnyStage[]>();
   for (const stage of stages) {
     for (const id of dependenciesOf(stage)) followers.set(id, [...(followers.get(id) ?? []), stage]);
@@ -129,7 +130,7 @@ function chainsOf(stages: readonly AnyStage[]): Map<string, number> {
   const chainOf = (stage: AnyStage): number => {
     const known = chains.get(stage.id);
     if (known !== undefined) return known;
-    const chain = expectedSeconds(stage) + Math.max(0, ...(followers.get(stage.id) ?? []).map(chainOf));
+    const chain = seconds.get(stage.id)! + Math.max(0, ...(followers.get(stage.id) ?? []).map(chainOf));
     chains.set(stage.id, chain);
     return chain;
   };

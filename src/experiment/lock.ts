@@ -1,7 +1,7 @@
 /** One process at a time in a run folder. */
 
 import { readFileSync } from 'node:fs';
-import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -47,7 +47,7 @@ export async function lockRun(
   for (;;) {
     signal?.throwIfAborted();
     const own = holderNow();
-    if (await tryCreate(path, own)) return createLock(path, own);
+    if (await tryCreate(path, own)) return clean(folder, createLock(path, own));
     const text = await readLock(path);
     const holder = text === undefined ? undefined : parse(text);
     if (text === undefined) continue;
@@ -58,13 +58,21 @@ export async function lockRun(
     }
     const living = holder === undefined ? undefined : [holder, ...holder.workers].find(isAlive);
     if (living === undefined) {
-      if (await takeOver(path, text, own)) return createLock(path, own);
+      if (await takeOver(path, text, own)) return clean(folder, createLock(path, own));
     } else if (!isTold) {
       isTold = true;
       onWait(`${folder} is in use by process ${holder!.pid} since ${holder!.since}. Waiting for it.`);
     }
     await sleep(POLL_MS, undefined, { signal });
   }
+}
+
+/** Removes what writes that were cut off have left in the folder itself. */
+async function clean(folder: string, lock: RunLock): Promise<RunLock> {
+  for (const name of await readdir(folder)) {
+    if (/^\.[\w.-]+\.[0-9a-f]{12}\.tmp$/.test(name)) await rm(join(folder, name), { recursive: true, force: true });
+  }
+  return lock;
 }
 
 function createLock(path: string, own: Holder): RunLock {

@@ -92,7 +92,10 @@ async function createPlanner(config: RunConfig, task: Task) {
     traces({ arm: 'temperature', temperature, students: [] }, replicate, { purpose, from: 0, to });
 
   const holdoutOf = (teacherSeed: number, seed: number) =>
-    plainTraces({ teacher: teacherSeed, seed }, { purpose: 'holdout', to: holdout.count, temperature: holdout.temperature });
+    plainTraces(
+      { teacher: teacherSeed, seed },
+      { purpose: 'holdout', to: holdout.count, temperature: holdout.temperature },
+    );
   book.onHoldout(({ teacherSeed, seed }) => holdoutOf(teacherSeed, seed));
 
   async function proxy(arm: TiltedArm, replicate: Replicate): Promise<string> {

@@ -1,10 +1,10 @@
 /** A trade-off run: plan, stages in worker processes, tables. Stopped at any moment, the same call goes on. */
 import { existsSync } from 'node:fs';
 import { access, constants, mkdir } from 'node:fs/promises';
-import { freemem } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ConfigError } from '../support/errors.js';
 import { fileError, writeFileAtomic } from '../support/files.js';
+import { availableBytes } from '../training/memory-estimate.js';
 import { collectTradeoff, type RecordOf } from './collect.js';
 import { RUN_SCHEMA_VERSION, type RunConfig } from './config.js';
 import { collectDetails } from './details.js';
@@ -15,7 +15,7 @@ import { type Plan, planRun } from './plan.js';
 import type { Details, Tradeoff } from './records.js';
 import { describeMachine, ownVersions, type RunFile, readRunFile, sourceCommit, writeRunFile } from './run-file.js';
 import type { AnyStage, StageKind } from './stage.js';
-import { expectedSeconds } from './stage-cost.js';
+import { estimateCosts, type StageCosts } from './stage-cost.js';
 import { readRecord, type StageRecord } from './store.js';
 import { startWorker } from './worker-pool.js';
 import { defaultWorkers } from './workers.js';
@@ -65,7 +65,11 @@ export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> 
   try {
     const earlier = await readRunFile(output); // another process may have written it meanwhile
     const plan = await planRun(config, task);
-    const { numWorkers, threads, keptBytes } = defaultWorkers(config, { freeBytes: freemem() });
+    const costs = await estimateCosts(config, task, plan.stages);
+    const { numWorkers, threads, keptBytes } = defaultWorkers(config, {
+      freeBytes: availableBytes(),
+      peakBytes: costs.peakBytes,
+    });
     const recordOf = createRecordReader(output);
     const startMs = performance.now();
     let run: RunFile = {
@@ -91,10 +95,14 @@ export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> 
       options.onTables?.(tables);
       return tables;
     };
-    const progress = createProgressMeter(plan, (id) => recordOf(id) !== undefined, options.onProgress);
+    const progress = createProgressMeter(plan, costs, {
+      isDone: (id) => recordOf(id) !== undefined,
+      tell: options.onProgress,
+    });
     const pids: number[] = [];
     await executeStages(plan.stages, {
       isDone: (id) => recordOf(id) !== undefined,
+      seconds: costs.seconds,
       numWorkers,
       signal,
       log,
@@ -150,9 +158,10 @@ function createRecordReader(output: string): RecordOf {
 
 function createProgressMeter(
   plan: Plan,
-  isDone: (id: string) => boolean,
-  tell: ((progress: RunProgress) => void) | undefined,
+  { seconds }: StageCosts,
+  { isDone, tell }: { isDone: (id: string) => boolean; tell: ((progress: RunProgress) => void) | undefined },
 ) {
+  const expectedSeconds = ({ id }: AnyStage): number => seconds.get(id)!;
   const total = plan.stages.reduce((sum, stage) => sum + expectedSeconds(stage), 0);
   const doneStages = plan.stages.filter(({ id }) => isDone(id));
   let numDone = doneStages.length;
