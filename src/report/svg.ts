@@ -26,6 +26,9 @@ export function draw(options: DrawingOptions): string {
   return tidy(svg.outerHTML);
 }
 
+/** Around a figure that is a file, in pixels. */
+const FILE_MARGIN = 16;
+
 /** A drawing as a file of its own, which follows the reader's light or dark too and needs no CSS variables. */
 export function svgFile(drawing: string, { title, alt }: { title: string; alt: string }): string {
   const light = Object.entries(TOKENS).map(([name, [value]]) => [color(name as keyof typeof TOKENS), value] as const);
@@ -33,12 +36,20 @@ export function svgFile(drawing: string, { title, alt }: { title: string; alt: s
   const dark = Object.values(TOKENS)
     .map(([from, to]) => `[fill="${from}"]{fill:${to}}[stroke="${from}"]{stroke:${to}}`)
     .join('');
-  const [, width, height] = /viewBox="0 0 (\S+) (\S+)"/.exec(drawing) ?? [];
+  const [width, height] = /viewBox="0 0 (\S+) (\S+)"/.exec(drawing)!.slice(1).map(Number);
+  const frame = [width + 2 * FILE_MARGIN, height + 2 * FILE_MARGIN].map(String);
+  const place = `x="${-FILE_MARGIN}" y="${-FILE_MARGIN}" width="${frame[0]}" height="${frame[1]}"`;
   const head =
     `<title>${escapeMarkup(title)}</title><desc>${escapeMarkup(alt)}</desc>` +
     `<style>@media screen and (prefers-color-scheme:dark){${dark}}</style>` +
-    `<rect width="${width}" height="${height}" fill="${TOKENS.surface[0]}"/>`;
-  return `${text.replace(/^<svg[^>]*>/, (start) => start.replace('<svg ', '<svg xmlns="http://www.w3.org/2000/svg" role="img" ') + head)}\n`;
+    `<rect ${place} fill="${TOKENS.surface[0]}"/>`;
+  const start = /^<svg[^>]*>/.exec(text)![0];
+  const opened = start
+    .replace('<svg ', '<svg xmlns="http://www.w3.org/2000/svg" role="img" ')
+    .replace(/viewBox="[^"]*"/, `viewBox="${-FILE_MARGIN} ${-FILE_MARGIN} ${frame.join(' ')}"`)
+    .replace(/ width="[^"]*"/, ` width="${frame[0]}"`)
+    .replace(/ height="[^"]*"/, ` height="${frame[1]}"`);
+  return `${opened}${head}${text.slice(start.length)}\n`;
 }
 
 /** Without what Plot adds for living pages; numbers to a hundredth of a pixel, so that no last bit of arithmetic shows. */

@@ -35,7 +35,7 @@ export function drawTradeoff({ settings, undistilled, defended }: Findings, widt
   const x = { domain: teacherDomain(shown), label: null };
   return draw({
     ...{ width, height: (width < 500 ? 380 : 430) + top },
-    ...{ marginTop: top, marginLeft: 42, marginRight: width < 500 ? 62 : 90, insetRight: 10, marginBottom: 50 },
+    ...{ marginTop: top, marginLeft: 42, marginRight: width < 500 ? 62 : 118, insetRight: 10, marginBottom: 50 },
     x,
     y: { domain: [0, 1], label: null },
     r: { type: 'identity' },
@@ -132,7 +132,9 @@ function names(
     setting === defended ? -1 : ['antidistillation', 'maskedTemperature', 'temperature'].indexOf(setting.arm) + 1 || 9;
   const untaughtText: Box = { left, right: left + 140, top: bottom - 70, bottom };
   const placed = placeLabels(
-    pixels.sort((a, b) => importance(a) - importance(b)).map((pixel) => ({ ...pixel, text: pixel.setting.label })),
+    pixels
+      .sort((a, b) => importance(a) - importance(b))
+      .map((pixel) => ({ ...pixel, text: nameAt(pixel.setting, canvas.width) })),
     {
       bounds: { left, top: top - 6, right: canvas.width, bottom },
       taken: [...pixels.map((pixel) => boxAround(pixel.x, pixel.y, 7)), ...linesOf(pixels, canvas), untaughtText],
@@ -148,6 +150,12 @@ function names(
     })
     .join('');
 }
+
+/** Where there is room, a budget is told with the λ it came to. */
+const nameAt = ({ arm, label, lambda }: Setting, width: number): string =>
+  width < 500 || arm !== 'antidistillation' || lambda === null || label.includes('λ')
+    ? label
+    : `${label}, λ ${formatNumber(lambda, 2)}`;
 
 /** Curves and intervals, which no name should cover. */
 function linesOf(pixels: readonly { setting: Setting; x: number; y: number }[], { x, y }: Canvas): Box[] {
