@@ -98,7 +98,7 @@ describe('the estimate', () => {
     const teacher = estimate.stages.findIndex(({ label }) => label.startsWith('holdout'));
     const { seconds, sampledTokens } = estimate.stages[teacher];
     assert.ok(Math.abs(seconds! / faster.stages[teacher].seconds! - 2) < 1e-9);
-    assert.equal(sampledTokens, 24 * 190);
+    assert.equal(sampledTokens, config.holdout.count * task.expectedTokens.response);
     const unknown = structuredClone(config);
     assert.ok(unknown.task.kind === 'dataset');
     unknown.task.models.teacher = 'someone/something';
@@ -111,10 +111,8 @@ describe('the estimate', () => {
     assert.match(describeEstimate(without, { cores: 2, freeBytes: 1e9 }), /teacher +size not known/);
   });
 
-  test('rests on a measurement of seconds', async () => {
-    const begin = performance.now();
+  test('rests on rates that a processor can have', async () => {
     const measured = await measureRates({ batch: 8 });
-    assert.ok(performance.now() - begin < 20_000);
     for (const rate of [measured.sampledFlopPerSecond, measured.trainedFlopPerSecond]) {
       assert.ok(rate > 1e8 && rate < 1e13, `${rate}`);
     }
