@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import type koffiModule from 'koffi';
 import { BackendError, messageOf } from '../../support/errors.js';
 import { API_TABLE, type ApiName, type MakerName } from './c-api-table.js';
+import { disableTelemetry } from './telemetry.js';
 
 type Koffi = typeof koffiModule;
 
@@ -48,6 +49,7 @@ export function loadOrtLibrary(): OrtLibrary {
 }
 
 function load(): OrtLibrary {
+  disableTelemetry();
   const require = createRequire(import.meta.url);
   const { path, packageVersion } = findLibrary(require);
   let koffi: Koffi;

@@ -15,6 +15,7 @@ import { NO_KERNELS } from './kernels-library.js';
 import { allocateArrayBuffer } from './memory.js';
 import type { StartRun } from './run-queue.js';
 import { createRuntime } from './runtime.js';
+import { disableTelemetry } from './telemetry.js';
 import type { GraphOptimization, Runtime, SessionOptions } from './types.js';
 
 interface StockLibrary {
@@ -48,6 +49,7 @@ export function createStockRuntime(threads: number, fallbackReason?: string): Ru
 }
 
 function loadStockLibrary(): StockLibrary {
+  disableTelemetry();
   const require = createRequire(import.meta.url);
   try {
     const { Tensor, env } = require('onnxruntime-node') as typeof OrtPackage;
