@@ -76,7 +76,7 @@ function release(compiler: Compiler): void {
 function describe(sampled: number, trained: number): string {
   const giga = (value: number) => `${(value / 1e9).toFixed(0)} GFLOP/s`;
   return (
-    `Measured now on one thread, which others do not share, with a decoder of 6 M weights: sampling ${giga(sampled)}, training ${giga(trained)}. Larger models are ` +
+    `Measured now by the processor time of one thread, with a decoder of 6 M weights: sampling ${giga(sampled)}, training ${giga(trained)}. Larger models are ` +
     'taken to be as fast for their size, and stages to divide evenly among the cores: expect a factor of two.'
   );
 }
