@@ -131,6 +131,9 @@ export const runSchema = z.strictObject({
   name: z.string().min(1),
   task: taskSchema,
   ...settings,
+  holdout: settings.holdout.prefault({}),
+  calibration: settings.calibration.prefault({}),
+  evaluation: settings.evaluation.prefault({}),
   portraits: portraits.prefault({}),
   sampling: z
     .strictObject({

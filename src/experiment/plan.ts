@@ -162,7 +162,7 @@ async function createPlanner(config: RunConfig, task: Task) {
       : {};
     return book.add<'traces'>({
       kind: 'traces',
-      label: `${TRACES[part.purpose]}: ${nameOf(arm)}, ${nameOfReplicate(replicate)}${part.from > 0 ? `, from question ${part.from}` : ''}`,
+      label: `${part.purpose === 'distil' && part.to < config.traces.count ? 'clean traces' : TRACES[part.purpose]}: ${nameOf(arm)}, ${nameOfReplicate(replicate)}${part.from > 0 ? `, from question ${part.from}` : ''}`,
       inputs: {
         ...sizes,
         ...part,
