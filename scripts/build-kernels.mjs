@@ -4,9 +4,19 @@
 // The name of a file tells what it is compiled for: `…_amx.c`, `…_avx512.c`, `…_avx2.c`; `…_each.c` for every instruction set, each
 // with a table of its own; others for any machine. CC names the compiler; a cross compiler builds for its own target.
 // Flags: --check exits 1 where the library cannot be built; --output=DIR builds there; --cflags="…" adds flags (sanitizers);
-// --tests builds DIR/kernel-tests from kernels/test/*.c instead of a library.
+// --tests builds DIR/kernel-tests from kernels/test/*.c instead of a library; --prebuilt also puts the library where a package ships
+// it for the compiler's target.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -143,4 +153,11 @@ const linked = spawnSync(
 if (linked.status !== 0) giveUp(`linking fails: ${linked.stderr.trim().split('\n')[0]}`);
 renameSync(temporary, output + (isTest ? 'kernel-tests' : name));
 writeFileSync(`${output}recipe`, recipe);
+if (process.argv.includes('--prebuilt')) {
+  const arch = { x86_64: 'x64', amd64: 'x64', aarch64: 'arm64', arm64: 'arm64' }[machine.split('-')[0]];
+  if (arch === undefined) giveUp(`no name for the target ${machine}`);
+  const shipped = `${folder}prebuilt/${process.platform}-${arch}/`;
+  mkdirSync(shipped, { recursive: true });
+  copyFileSync(output + name, shipped + name);
+}
 console.log(`kernels: built in ${((Date.now() - started) / 1000).toFixed(1)} s for ${machine}`);

@@ -1,7 +1,7 @@
 // Packs what dist/ holds, installs it into an empty folder as a user would, and uses it there: the program, every entry point, the
 // types. Run after `npm run build`: node scripts/check-package.mjs.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -49,14 +49,42 @@ const OPTIONS = {
 };
 
 /** What the program prints; npm is a shell script on Windows. */
-function run(command, args, options = {}) {
+function run(command, args, { env, ...options } = {}) {
   const result = spawnSync(command, args, {
     ...{ cwd: folder, encoding: 'utf8', shell: process.platform === 'win32', ...options },
     // onnxruntime-node would fetch libraries for graphics cards that nothing here uses.
-    env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' },
+    env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip', ...env },
   });
   if (result.status === 0) return result.stdout.trim();
   throw new Error(`${command} ${args.join(' ')} ended with ${result.status}\n${result.stdout}${result.stderr}`);
+}
+
+/** The installed package scores rows with the kernels that are expected, or without. */
+function checkKernels(expected) {
+  const { kernels } = JSON.parse(
+    run('npx', ['--no-install', 'azeotrope', 'doctor', '--json', '--no-measure', '--quiet']),
+  );
+  if (kernels.path !== expected) {
+    throw new Error(`azeotrope doctor tells kernels ${kernels.path}, expected ${expected}: ${kernels.reason}`);
+  }
+  rmSync(join(folder, 'scores.jsonl'), { force: true }); // a score that is there is kept
+  run(process.execPath, ['use.mjs']);
+}
+
+/** With what the installation compiled, without a compiler, and with a library that the package ships. */
+function checkEveryPath() {
+  const installed = join(folder, 'node_modules/azeotrope');
+  const [build, shipped] = [join(installed, 'kernels/build'), join(installed, 'kernels/prebuilt')];
+  const hasCompiler = spawnSync(process.env.CC || 'cc', ['--version']).status === 0 && process.platform !== 'win32';
+  checkKernels(hasCompiler ? 'compiled' : 'absent');
+  const compiled = join(folder, 'compiled');
+  if (hasCompiler) renameSync(build, compiled);
+  run(process.execPath, [join(installed, 'scripts/build-kernels.mjs')], { env: { CC: 'no-such-compiler' } });
+  checkKernels('absent');
+  if (!hasCompiler) return;
+  mkdirSync(shipped, { recursive: true });
+  renameSync(compiled, join(shipped, `${process.platform}-${process.arch}`));
+  checkKernels('prebuilt');
 }
 
 try {
@@ -64,7 +92,9 @@ try {
   const [{ filename, files }] = JSON.parse(
     run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], { cwd: root }),
   );
-  const strays = files.map(({ path }) => path).filter((path) => /\.(test|fixture)\.|^(src|test|bench)\//.test(path));
+  const strays = files
+    .map(({ path }) => path)
+    .filter((path) => /\.(test|fixture)\.|^(src|test|bench|kernels\/(test|build))\//.test(path));
   if (strays.length > 0) throw new Error(`The package holds what only tests need: ${strays.join(', ')}`);
   writeFileSync(join(folder, 'package.json'), '{ "name": "empty", "private": true, "type": "module" }\n');
   run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', `./${filename}`]);
@@ -74,11 +104,11 @@ try {
   const inspection = run('npx', ['--no-install', 'azeotrope', 'inspect', model]);
   if (!/^family +llama$/m.test(inspection)) throw new Error(`azeotrope inspect printed:\n${inspection}`);
   writeFileSync(join(folder, 'use.mjs'), USE);
-  run(process.execPath, ['use.mjs']);
+  checkEveryPath();
   writeFileSync(join(folder, 'types.ts'), TYPES);
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(OPTIONS));
   run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', '.']);
-  console.log(`${filename}: installs, runs and has its types (${files.length} files).`);
+  console.log(`${filename}: installs, runs with every kind of kernels and has its types (${files.length} files).`);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;

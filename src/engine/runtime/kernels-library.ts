@@ -32,12 +32,15 @@ const FILE_NAMES: Partial<Record<NodeJS.Platform, string>> = {
   darwin: 'libazeotrope_kernels.dylib',
 };
 
+const PLATFORM = `${process.platform}-${process.arch}`;
+const BUILD_SCRIPT = fileURLToPath(new URL('../../../scripts/build-kernels.mjs', import.meta.url));
+
 /** Searched in this order. */
 const PLACES = [
   { origin: 'compiled', folder: new URL('../../../kernels/build/', import.meta.url) },
   {
     origin: 'prebuilt',
-    folder: new URL(`../../../kernels/prebuilt/${process.platform}-${process.arch}/`, import.meta.url),
+    folder: new URL(`../../../kernels/prebuilt/${PLATFORM}/`, import.meta.url),
   },
 ] as const;
 
@@ -74,7 +77,8 @@ function load(asked: string): KernelsLibrary {
   const found = PLACES.map(({ origin, folder }) => ({ origin, path: fileURLToPath(new URL(file, folder)) })).filter(
     ({ path }) => existsSync(path),
   );
-  if (found.length === 0) return none('not built: run `node scripts/build-kernels.mjs` where there is a C compiler');
+  if (found.length === 0)
+    return none(`not built, and none shipped for ${PLATFORM}: where there is a C compiler, run node ${BUILD_SCRIPT}`);
   const failures: string[] = [];
   for (const { origin, path } of found) {
     try {
