@@ -1,9 +1,10 @@
 /** One process at a time in a run folder. */
 
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AzeotropeError, ConfigError } from '../support/errors.js';
 import { fileError, writeFileAtomic } from '../support/files.js';
@@ -113,25 +114,35 @@ const holderNow = (): Holder => ({
   workers: [],
 });
 
+/** A name of its own beside the lock, of the form that `clean` removes. */
+const temporaryName = (path: string): string =>
+  join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+
 /** Creates the lock whole or not at all: a link fails where the name is taken. */
 async function tryCreate(path: string, own: Holder): Promise<boolean> {
-  const temporary = `${path}.${own.pid}.new`;
+  const temporary = temporaryName(path);
   try {
-    await mkdir(join(path, '..'), { recursive: true });
+    await mkdir(dirname(path), { recursive: true });
     await writeFile(temporary, JSON.stringify(own));
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw fileError(error, 'write', path);
+  }
+  try {
     await link(temporary, path);
     return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    // ENOENT: the holder has cleaned the folder meanwhile.
+    if (['EEXIST', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
     throw fileError(error, 'write', path);
   } finally {
-    await rm(temporary, { force: true }).catch(() => undefined);
+    await rm(temporary, { force: true });
   }
 }
 
 /** Moves a dead lock aside and takes its place. False where another process was faster. */
 async function takeOver(path: string, deadText: string, own: Holder): Promise<boolean> {
-  const aside = `${path}.${own.pid}.dead`;
+  const aside = temporaryName(path);
   try {
     await rename(path, aside);
   } catch {
