@@ -37,10 +37,12 @@ static const Op *const families[] = {
 DECLARE_EACH(az_float_rows_ops);
 DECLARE_EACH(az_float_attention_ops);
 DECLARE_EACH(az_float_attention_backward_ops);
+DECLARE_EACH(az_float_vocabulary_ops);
 static const Op *const families_each[][3] = {
     EACH(az_float_rows_ops),
     EACH(az_float_attention_ops),
     EACH(az_float_attention_backward_ops),
+    EACH(az_float_vocabulary_ops),
 };
 enum {
   NUM_PLAIN = sizeof families / sizeof *families,

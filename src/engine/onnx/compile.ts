@@ -106,11 +106,12 @@ function liveNodes(nodes: readonly OnnxNode[], outputs: readonly Name[]): OnnxNo
  * memory); an output that is an input, a constant or a second name of another output is copied.
  */
 function nameOutputs(graph: Graph, emitter: EmitterState): OnnxNode[] {
+  const inners = graph.outputs.map(({ value }) => emitter.nameOf(value)); // emits what was put off
   const made = new Set(emitter.nodes.flatMap((node) => node.outputs));
   const renamed = new Map<Name, Name>();
   const copies: OnnxNode[] = [];
-  for (const { name, value } of graph.outputs) {
-    const inner = emitter.nameOf(value);
+  for (const [index, { name }] of graph.outputs.entries()) {
+    const inner = inners[index];
     if (made.has(inner) && !renamed.has(inner)) renamed.set(inner, name);
     else copies.push({ op: 'Identity', domain: '', inputs: [inner], outputs: [name], attributes: {} });
   }

@@ -27,6 +27,7 @@ import { lowerLinear, lowerLinearInputGradient, lowerLinearWeightGradient } from
 import { lowerRmsNorm, lowerRmsNormBackward } from './native/norm.js';
 import { lowerAdamw, lowerScatterAddRows } from './native/optimizer.js';
 import { lowerAdd } from './native/sum.js';
+import { vocabularyLowerings } from './native/vocabulary.js';
 
 /** Emits the op's nodes and binds its outputs in some form; false: declined, and nothing is bound. */
 export type NativeLowering<K extends OpKind> = (e: Emitter, node: Node<K>) => boolean;
@@ -56,6 +57,7 @@ export const nativeLoweringTable: NativeLoweringTable = {
   attentionTangent: [floatAttentionTangent],
   cachedAttention: [floatCachedAttention],
   cachedAttentionTangent: [floatCachedAttentionTangent],
+  ...vocabularyLowerings,
 };
 
 /**

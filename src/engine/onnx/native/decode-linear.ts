@@ -177,8 +177,20 @@ export function lowerDecodeLinear(e: Emitter, node: Node<'linear'>): boolean {
   return true;
 }
 
+/** Whether the sum is the tangent of a layer, which is then made with the layer. */
+function madeWithLayer(e: Emitter, node: Node<'add'>): boolean {
+  const [sum] = node.outputs;
+  const terms = node.inputs.map((value) => e.view.producerOf(value)).filter((term) => isPackable(e, term));
+  const layers = terms.flatMap(({ inputs: [x] }) => e.view.consumersOf(x)).filter((layer) => isPackable(e, layer));
+  const layer = layers.find((candidate) => movesOf(e, [candidate])?.[0].ty === sum);
+  if (layer === undefined) return false;
+  e.nameOf(layer.outputs[0]);
+  return e.hasFloat(sum);
+}
+
 /** A linear layer's result plus another value of its shape. */
 export function lowerDecodeSum(e: Emitter, node: Node<'add'>): boolean {
+  if (madeWithLayer(e, node)) return true;
   const [sum] = node.outputs;
   if (node.inputs.some(({ shape }) => shape.join() !== sum.shape.join())) return false;
   for (const [value, residual] of [node.inputs, [node.inputs[1], node.inputs[0]]]) {

@@ -7,6 +7,7 @@ import type { Emitter } from '../emitter.js';
 import type { NativeLoweringTable } from '../native-lowering-table.js';
 import { lowerDecodeGated, lowerDecodeLinear, lowerDecodeSum } from './decode-linear.js';
 import { flatName } from './unshaped.js';
+import { vocabularyLowerings } from './vocabulary.js';
 
 /** A value before its rotation, and the angles of that. */
 interface Turned {
@@ -76,4 +77,5 @@ export const decodeLoweringTable: NativeLoweringTable = {
   swiglu: [lowerDecodeGated],
   cachedAttention: [lowerCachedAttention],
   cachedAttentionTangent: [lowerCachedAttentionTangent],
+  ...vocabularyLowerings,
 };
