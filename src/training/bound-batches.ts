@@ -93,7 +93,7 @@ function bindBatch(
     `train/${name}`,
     (g) => graph.build(g, shape),
     { ...objective.tensors(time), ...graph.state, ...own },
-    { plannedMemory: objective.isPlanned(shape) },
+    { plannedMemory: objective.isPlanned(shape), precision: objective.precision },
   );
   const dataOf = (tensors: TensorMap): NamedArrays =>
     Object.fromEntries(Object.entries(tensors).map(([key, { data }]) => [key, data]));

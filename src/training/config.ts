@@ -28,6 +28,12 @@ export const trainingSchema = z.strictObject({
     .min(16)
     .default(2048)
     .describe('most tokens (padding included) computed at once; one row may exceed it'),
+  precision: z
+    .enum(['float32', 'bfloat16'])
+    .default('float32')
+    .describe(
+      'of matrix products; bfloat16 takes effect where the kernels and the processor have it, weights stay float32',
+    ),
   learningRate: z.number().positive().default(1e-4).describe('highest learning rate'),
   schedule: z.enum(['constant', 'linear', 'cosine']).default('cosine').describe('learning rate after the warm-up'),
   warmupFraction: fraction().default(0.05).describe('share of the steps over which the learning rate rises from 0'),

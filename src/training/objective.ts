@@ -4,6 +4,7 @@ import type { Compiler } from '../engine/compiler.js';
 import type { GraphBuilder } from '../engine/graph/builder.js';
 import { attention, headLoss } from '../engine/graph/ops.js';
 import type { Node, TensorType, Value } from '../engine/graph/types.js';
+import type { Precision } from '../engine/onnx/emitter.js';
 import type { Tensor, TensorMap } from '../engine/runtime/types.js';
 import { attentionScale, declareDecoderInput, declareWeights, decoderHidden, headWeight } from '../model/decoder.js';
 import { type LanguageModel, modelTensors } from '../model/language-model.js';
@@ -30,6 +31,8 @@ export interface Differentiable {
 /** A loss over micro-batches with what its graph takes. */
 export interface Objective {
   readonly compiler: Compiler;
+  /** Of its products; default: the compiler's. */
+  readonly precision?: Precision | undefined;
   /** Names the graphs: for equal shapes, equal keys build equal graphs. */
   readonly key: string;
   /** What is trained, by name. */
@@ -80,11 +83,12 @@ export const crossEntropy: TokenLoss = {
 export function languageModelObjective(
   model: LanguageModel,
   tokenLoss: TokenLoss,
-  { checkpointing }: { checkpointing: boolean },
+  { checkpointing, precision }: { checkpointing: boolean; precision?: Precision | undefined },
 ): Objective {
   const { config, lora } = model;
   return {
     compiler: model.compiler,
+    precision,
     key: `${model.architectureKey}/${tokenLoss.key}/${checkpointing}`,
     trained: new Map(trainableSpecs(config, lora).map(({ name }) => [name, model.parameters.get(name)!])),
     tensors: (time) => modelTensors(model, time),

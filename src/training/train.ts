@@ -107,7 +107,10 @@ export async function trainModel(
   const trained = new Map(specs.map(({ name }) => [name, model.parameters.get(name)!]));
   const optimizer = createOptimizer(runtime, specs, config);
   const checkpointing = chooseCheckpointing(model, examples, { config, log });
-  const objective = languageModelObjective(model, rowLoss?.tokenLoss ?? crossEntropy, { checkpointing });
+  const objective = languageModelObjective(model, rowLoss?.tokenLoss ?? crossEntropy, {
+    checkpointing,
+    precision: config.precision,
+  });
   const trainingStep = createObjectiveStep<BatchArrays & NamedArrays>(objective, optimizer, config);
 
   const stepsPerEpoch = batchesPerEpoch(examples.length, config.batchSize);
