@@ -1,0 +1,96 @@
+/** Training in bfloat16: gradients of whole models against float64, adapters included, and what a run learns. */
+import assert from 'node:assert/strict';
+import { after, describe, test } from 'node:test';
+import { createCompiler } from '../engine/compiler.js';
+import { openRuntime } from '../engine/runtime/open.js';
+import { readAdapter } from '../model/files/adapter.js';
+import { openSafetensors } from '../model/files/safetensors.js';
+import { createModel, withLora } from '../model/language-model.js';
+import { createRandom } from '../support/random.js';
+import { createOptimizer } from './optimizer.js';
+import { createTrainingStep } from './step.js';
+import { trainableSpecs } from './trainable.js';
+import {
+  computeGradients,
+  countingRows,
+  goldenPath,
+  loadGoldenModel,
+  readGolden,
+  relativeDifference,
+  tinyConfig,
+  type WeightedRow,
+  weightedInput,
+} from './training.fixture.js';
+
+const runtime = openRuntime({ threads: 2 });
+const compiler = createCompiler(runtime, { precision: 'bfloat16' });
+after(() => {
+  compiler.dispose();
+  runtime.dispose();
+});
+const skip = compiler.precision === 'bfloat16' ? false : `no kernels for bfloat16: ${runtime.kernels.level}`;
+
+/** Roundings of 2⁻⁹ through the layers and back: the largest error of a tensor, against its largest value. */
+const TOLERANCE = 8e-2;
+/** What a bias does to all keys alike changes attention little: its gradient is what is left of larger terms. */
+const toleranceOf = (parameter: string): number => (parameter.endsWith('k_proj.bias') ? 4 * TOLERANCE : TOLERANCE);
+
+describe('gradients in bfloat16', { skip }, () => {
+  for (const name of ['llama3.2', 'llama-bias', 'qwen3']) {
+    test(`${name}: near the float64 reference, activations kept or computed twice`, async () => {
+      const golden: { model: string; loss: number; rows: WeightedRow[] } = readGolden(`gradients/${name}.json`);
+      const expected = openSafetensors(goldenPath(`gradients/${name}.safetensors`));
+      const model = await loadGoldenModel(compiler, golden.model);
+      for (const checkpointing of [false, true]) {
+        const { loss, gradients } = await computeGradients(model, weightedInput(golden.rows, 21), checkpointing);
+        assert.ok(Math.abs(loss / golden.loss - 1) < 3e-3, `loss ${loss}, expected ${golden.loss}`);
+        for (const [parameter, gradient] of gradients) {
+          const difference = relativeDifference(gradient, expected.read(parameter));
+          assert.ok(difference < toleranceOf(parameter), `${parameter}: ${difference}`);
+        }
+      }
+      expected.dispose();
+      model.dispose();
+    });
+  }
+
+  test('adapters: near those of peft', async () => {
+    const golden: { model: string; loss: number; rows: WeightedRow[] } = readGolden('lora/expected.json');
+    const base = await loadGoldenModel(compiler, golden.model);
+    const { lora, values } = readAdapter(goldenPath('lora/adapter'), base.config);
+    const model = withLora(base, lora, { adapter: values });
+    const expected = openSafetensors(goldenPath('lora/gradients.safetensors'));
+    const { loss, gradients } = await computeGradients(model, weightedInput(golden.rows, 21));
+    assert.ok(Math.abs(loss / golden.loss - 1) < 3e-3, `loss ${loss}, expected ${golden.loss}`);
+    for (const [name, gradient] of gradients) {
+      const difference = relativeDifference(gradient, expected.read(`base_model.model.${name}`));
+      assert.ok(difference < TOLERANCE, `${name}: ${difference}`);
+    }
+    expected.dispose();
+    model.dispose();
+  });
+});
+
+test('40 steps in bfloat16 learn what they learn in float32', { skip }, async () => {
+  const adamw = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, gradientClip: 1 };
+  const rows = countingRows(8).map(({ tokens, responseStart }) => ({
+    tokens,
+    weights: tokens.map((_, index) => (index >= responseStart ? 1 / 40 : 0)),
+  }));
+  const losses: number[][] = [];
+  for (const precision of ['float32', 'bfloat16'] as const) {
+    const own = createCompiler(runtime, { precision });
+    const model = createModel(own, tinyConfig, createRandom(5));
+    const optimizer = createOptimizer(runtime, trainableSpecs(tinyConfig), adamw);
+    const step = createTrainingStep(model, optimizer, { ...adamw, checkpointing: false });
+    const run: number[] = [];
+    for (let index = 0; index < 40; index++) run.push((await step.run([weightedInput(rows, 32)], 3e-3)).lossNats);
+    losses.push(run);
+    for (const owner of [step, optimizer, model, own]) owner.dispose();
+  }
+  const [single, half] = losses;
+  assert.ok(single[39] < single[0] / 2, 'something is learned');
+  single.forEach((loss, index) => {
+    assert.ok(Math.abs(half[index] - loss) < 0.02 * single[0], `step ${index}: ${half[index]}, float32 ${loss}`);
+  });
+});
