@@ -41,7 +41,7 @@ describe('the search for a strength', () => {
     assert.ok(Math.abs(reached.value - 0.3) <= 0.03 * 0.3);
   });
 
-  test('ends where noise hides the target', async () => {
+  test('ends where the measure leaps over the target, with the nearer neighbour where that is asked for', async () => {
     let count = 0;
     const jump = async (lambda: number) => {
       count++;
@@ -49,5 +49,10 @@ describe('the search for a strength', () => {
     };
     await assert.rejects(solveStrength(jump, { target: 0.2, initial: 0.1 }), DataError);
     assert.ok(count <= 40);
+    count = 0;
+    const leap = async (lambda: number) => Math.max(0.001, (await jump(lambda)) - 0.01);
+    const nearest = await solveStrength(leap, { target: 0.2, initial: 0.1, outOfReach: 'bound' });
+    assert.deepEqual([nearest.value, nearest.isReached], [0.001, true]);
+    assert.ok(nearest.lambda < 1 && nearest.lambda > 0.98 && count <= 40, `${nearest.lambda} after ${count}`);
   });
 });

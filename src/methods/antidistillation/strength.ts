@@ -11,8 +11,9 @@ export interface StrengthSearch {
   /** Default 40. */
   readonly maxMeasurements?: number;
   /**
-   * Where the measure stops growing short of the target: an error (default), or the λ with the greatest value that was measured,
-   * which is as much as the support allows.
+   * Where the measure does not take the target's value: an error (default), or the best there is. That is the λ with the greatest
+   * value where it stops growing short of the target, which is as much as the support allows; and the nearer of two neighbours
+   * where it leaps over the target, as it does on few prompts.
    */
   readonly outOfReach?: 'refuse' | 'bound';
 }
@@ -30,8 +31,12 @@ export interface Strength extends Measurement {
 
 /** Factor by which λ first moves; each further stride in the same direction is longer by as much. */
 const STRIDE = 4;
+/** Neighbours closer than this factor are told apart by chance alone. */
+const CLOSE = 1.02;
 /** A stride that gains less than this shows that the measure has stopped growing. */
 const LEAST_GROWTH = 1.02;
+/** Share of the target below which a measure may stand still for rounding. */
+const NOTICED = 0.01;
 
 /**
  * Solves measure(λ) = target for a measure that grows with λ: growing strides until the target is bracketed, then interpolation of
@@ -52,7 +57,8 @@ export async function solveStrength(
     const { value } = measured;
     measurements.push(measured);
     if (Math.abs(value - target) <= tolerance * target) return { lambda, value, measurements, isReached: true };
-    const isSaturated = below !== undefined && above === undefined && value < below.value * LEAST_GROWTH;
+    const isNoticed = below !== undefined && below.value > NOTICED * target;
+    const isSaturated = isNoticed && above === undefined && value < below!.value * LEAST_GROWTH;
     if (!Number.isFinite(value) || isSaturated) break;
     if (value < target) below = measured;
     else above = measured;
@@ -60,7 +66,8 @@ export async function solveStrength(
     if (below === undefined) lambda /= stride;
     else if (above === undefined) lambda *= stride;
     else lambda = between(below, above, target);
-    if (!Number.isFinite(lambda) || (below && above && above.lambda / below.lambda < 1 + 1e-4)) break;
+    const closest = outOfReach === 'bound' ? CLOSE : 1 + 1e-4;
+    if (!Number.isFinite(lambda) || (below && above && above.lambda / below.lambda < closest)) break;
   }
   // Short of the target however strong the tilt: its last value before the end is the bound.
   if (outOfReach === 'bound' && below !== undefined && above === undefined) {
@@ -69,6 +76,10 @@ export async function solveStrength(
   }
   const known = measurements.filter(({ value }) => Number.isFinite(value));
   const nearest = known.reduce((a, b) => (Math.abs(b.value - target) < Math.abs(a.value - target) ? b : a), known[0]);
+  if (outOfReach === 'bound' && below !== undefined && above !== undefined) {
+    const isAboveNearer = above.value - target < target - below.value;
+    return { ...(isAboveNearer ? above : below), measurements, isReached: true };
+  }
   throw new DataError(
     `No strength gives ${target}: the nearest of ${measurements.length} tried, λ = ${nearest?.lambda.toPrecision(3)}, gives ` +
       `${nearest?.value.toPrecision(3)}. Ask for less, or use more calibration prompts.`,

@@ -1,0 +1,136 @@
+/** Whole runs over files with tiny models. */
+import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { AzeotropeError } from '../../support/errors.js';
+import { runSchema } from '../config.js';
+import { runTradeoff } from '../run-tradeoff.js';
+
+const golden = join(import.meta.dirname, '../../../test/parity/golden/families/qwen2.5-padded');
+const folder = mkdtempSync(join(tmpdir(), 'azeotrope-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const path = join(folder, 'rows.jsonl');
+const rows = Array.from({ length: 200 }, (_, id) => ({
+  question: `w${4 + (id % 40)} w${5 + (id % 50)} w${6 + Math.floor(id / 3)}`,
+  answer: `w${10 + (id % 7)}`,
+}));
+writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+
+/** A copy of the model whose words are others. */
+function renamed(name: string, rename: (tokenizer: string) => string): string {
+  const target = join(folder, name);
+  cpSync(golden, target, { recursive: true });
+  const file = join(target, 'tokenizer.json');
+  writeFileSync(file, rename(readFileSync(file, 'utf8')));
+  return target;
+}
+
+const models = {
+  teacher: golden,
+  proxy: { derive: { from: 'teacher', layers: 1 } },
+  student: { derive: { from: golden, train: { on: 'solutions', rows: 16, learningRate: 1e-3 } } },
+};
+
+function configOf(task: object) {
+  return runSchema.parse({
+    schemaVersion: 1,
+    name: 'words',
+    task: {
+      kind: 'dataset',
+      name: 'words',
+      sources: [
+        {
+          path,
+          splits: { models: 0.2, holdout: 0.2, distil: 0.2, validation: 0.2, test: 0.2 },
+          solution: { field: 'answer' },
+        },
+      ],
+      prompt: { template: { question: '{question}' } },
+      chat: 'never',
+      maxTokens: 6,
+      models,
+      ...task,
+    },
+    replicates: [{ teacher: 0, seed: 1 }],
+    arms: [
+      { arm: 'temperature', temperature: 0.6 },
+      { arm: 'antidistillation', temperature: 0.6, support: 0, strength: { budgetNats: 0.05 } },
+    ],
+    holdout: { count: 8, temperature: 0.6 },
+    calibration: { count: 8, tolerance: 0.2 },
+    traces: { count: 12 },
+    evaluation: { count: 10 },
+    portraits: { count: 4 },
+    training: { batchSize: 4, lora: { rank: 2, alpha: 4 } },
+    shownTraces: 1,
+    workers: 1,
+    threads: 1,
+  });
+}
+
+const run = (name: string, task: object = {}) =>
+  runTradeoff({
+    config: configOf(task),
+    isQuick: false,
+    output: join(folder, name),
+    command: 'test',
+    signal: new AbortController().signal,
+    log: () => {},
+  });
+
+describe('a run over files', () => {
+  test('derives its models, distils students with adapters and fills the table', async () => {
+    const { tradeoff } = await run('whole');
+    assert.deepEqual(
+      tradeoff.points.map(({ arm, teacher, student }) => [arm, teacher.total, student.total]),
+      [
+        ['temperature', 10, 10],
+        ['antidistillation', 10, 10],
+      ],
+    );
+    const [plain, tilted] = tradeoff.points;
+    assert.equal(plain.meanKlNats, null);
+    assert.ok(tilted.meanKlNats! > 0.01 && tilted.meanKlNats! < 0.2, `${tilted.meanKlNats}`);
+    assert.equal(tradeoff.undistilled[0].total, 10);
+  });
+
+  test('ends with one clear message where models, answers or files are at fault', async () => {
+    const letters = (tokenizer: string) =>
+      tokenizer.replace(
+        /"w(\d+)"/g,
+        (_, digits: string) => `"v${[...digits].map((digit) => 'abcdefghij'[Number(digit)]).join('')}"`,
+      );
+    const wordless = renamed('wordless', letters);
+    const cases: [string, object, RegExp][] = [
+      [
+        'tokenizers',
+        { models: { ...models, proxy: renamed('other', (tokenizer) => tokenizer.replaceAll('"w42"', '"forty-two"')) } },
+        /the same tokenizer: id 42 is "w42".*"forty-two"/,
+      ],
+      [
+        'answers',
+        {
+          forceAnswers: false,
+          models: { teacher: wordless, proxy: wordless, student: wordless },
+        },
+        /answer/,
+      ],
+      ['files', { sources: [{ path: join(folder, 'gone.jsonl'), splits: { test: 1 } }] }, /Cannot read .*gone\.jsonl/],
+      [
+        'questions',
+        { sources: [{ path, splits: { holdout: 0.5, validation: 0.5 } }] },
+        /questions are wanted for '(distil|test)', but there are 0/,
+      ],
+    ];
+    for (const [name, task, told] of cases) {
+      await assert.rejects(run(name, task), (error) => {
+        assert.ok(error instanceof AzeotropeError, String(error));
+        assert.match(error.message, told);
+        return true;
+      });
+    }
+  });
+});
