@@ -8,7 +8,14 @@ import { loadDataset } from '../tasks/datasets/items.js';
 import { PROMPT_TEMPLATES } from '../tasks/datasets/prompts.js';
 import { commandOptions, defineCommand } from './command.js';
 import { datasetOptions, fieldsOf, templateOption, timeLimitOption } from './dataset-option.js';
-import { chatDateOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
+import {
+  chatDateOption,
+  chatOption,
+  modelOption,
+  openOptions,
+  precisionOption,
+  samplerOptions,
+} from './model-option.js';
 import { orderOption, proxyOptions } from './proxy-option.js';
 
 const { proxyModel, estimator, epsilon } = proxyOptions;
@@ -20,6 +27,7 @@ export const calibrate = defineCommand({
     'prompts or questions decide it, the other half check it; proxy.json notes it.',
   options: commandOptions({
     model: modelOption,
+    precision: precisionOption,
     proxy: z.string().meta({ description: 'Proxy: a folder that azeotrope proxy wrote', placeholder: 'folder' }),
     budgetNats: z.number().positive().optional().meta({
       description: 'Mean KL divergence from the untilted distribution',

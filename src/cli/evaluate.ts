@@ -7,7 +7,15 @@ import { loadDataset } from '../tasks/datasets/items.js';
 import { PROMPT_TEMPLATES } from '../tasks/datasets/prompts.js';
 import { commandOptions, defineCommand } from './command.js';
 import { datasetOptions, fieldsOf, templateOption, timeLimitOption } from './dataset-option.js';
-import { adapterOption, chatDateOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
+import {
+  adapterOption,
+  chatDateOption,
+  chatOption,
+  modelOption,
+  openOptions,
+  precisionOption,
+  samplerOptions,
+} from './model-option.js';
 
 export const evaluate = defineCommand({
   description:
@@ -17,6 +25,7 @@ export const evaluate = defineCommand({
     data: z.string().meta({ description: 'Questions and answers (.jsonl, .parquet)', placeholder: 'file' }),
     ...datasetOptions,
     model: modelOption.optional(),
+    precision: precisionOption,
     adapter: adapterOption,
     traces: z
       .string()

@@ -1,5 +1,6 @@
 /** Options that several commands share. */
 import { z } from 'zod';
+import type { Precision } from '../engine/onnx/emitter.js';
 import { samplerSchema } from '../inference/samplers/settings.js';
 import type { OpenModelOptions } from '../jobs/open-model.js';
 import type { CommandContext } from './command.js';
@@ -8,6 +9,14 @@ import { formatBytes } from './format.js';
 export const modelOption = z.string().meta({
   description: 'Model: a Hugging Face folder, a .gguf file, or org/name[@revision] on the hub',
   placeholder: 'model',
+});
+
+/**
+ * What models compute in. The default is what most of the work of a command is best done in on this machine; what needs more
+ * (the gradient of a proxy) says so itself.
+ */
+export const precisionOption = z.enum(['float32', 'bfloat16']).default('float32').meta({
+  description: 'What matrix products compute in; bfloat16 takes effect where this machine has matrix units for it',
 });
 
 export const adapterOption = z.string().optional().meta({
@@ -31,10 +40,11 @@ export const samplerOptions = samplerSchema.shape;
 /** Options of `openModel` that come from the command line, with a note for each file being downloaded. */
 export function openOptions(
   context: CommandContext,
-  config: { threads?: number | undefined; adapter?: string | undefined },
+  config: { threads?: number | undefined; adapter?: string | undefined; precision?: Precision | undefined },
 ) {
   const options: OpenModelOptions = {
     threads: config.threads,
+    precision: config.precision,
     adapter: config.adapter,
     signal: context.signal,
     onProgress: downloadProgress(context),

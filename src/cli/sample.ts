@@ -6,7 +6,15 @@ import { createDefence, type Defence } from '../methods/antidistillation/defence
 import { ConfigError } from '../support/errors.js';
 import { encodeRow } from '../tokenizer/rows.js';
 import { commandOptions, defineCommand } from './command.js';
-import { adapterOption, chatDateOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
+import {
+  adapterOption,
+  chatDateOption,
+  chatOption,
+  modelOption,
+  openOptions,
+  precisionOption,
+  samplerOptions,
+} from './model-option.js';
 import { openProxyOption, orderOption, proxyOptions } from './proxy-option.js';
 
 export const sample = defineCommand({
@@ -15,6 +23,7 @@ export const sample = defineCommand({
     'a stopped run; a single prompt is answered on the terminal as it is generated.',
   options: commandOptions({
     model: modelOption,
+    precision: precisionOption,
     adapter: adapterOption,
     input: z.string().optional().meta({ description: 'Prompts (.jsonl rows)', placeholder: 'file' }),
     output: z.string().optional().meta({ description: 'Traces (.jsonl)', placeholder: 'file' }),

@@ -3,7 +3,15 @@ import { openModel } from '../jobs/open-model.js';
 import { scoreRows } from '../jobs/score-rows.js';
 import { ConfigError } from '../support/errors.js';
 import { commandOptions, defineCommand } from './command.js';
-import { adapterOption, chatDateOption, chatOption, modelOption, openOptions, samplerOptions } from './model-option.js';
+import {
+  adapterOption,
+  chatDateOption,
+  chatOption,
+  modelOption,
+  openOptions,
+  precisionOption,
+  samplerOptions,
+} from './model-option.js';
 import { openProxyOption, orderOption, proxyOptions } from './proxy-option.js';
 
 // --top-k is the number of tokens reported; the cut of the distribution has another name.
@@ -15,6 +23,7 @@ export const score = defineCommand({
     'token would lose. The same command continues a stopped run.',
   options: commandOptions({
     model: modelOption,
+    precision: precisionOption,
     adapter: adapterOption,
     input: z.string().meta({ description: 'Rows or traces to score (.jsonl)', placeholder: 'file' }),
     output: z.string().meta({ description: 'Scores (.jsonl)', placeholder: 'file' }),

@@ -1,5 +1,6 @@
 /** From the name of a model to a model in memory with its tokenizer: what every command starts with. */
 import { type Compiler, createCompiler } from '../engine/compiler.js';
+import type { Precision } from '../engine/onnx/emitter.js';
 import { openRuntime } from '../engine/runtime/open.js';
 import { type Checkpoint, type OpenOptions, openCheckpoint } from '../model/checkpoint.js';
 import { readAdapter } from '../model/files/adapter.js';
@@ -10,6 +11,8 @@ import type { Tokenizer } from '../tokenizer/types.js';
 export interface OpenModelOptions extends OpenOptions {
   /** Threads that compute; default: the physical cores this process may use. */
   readonly threads?: number | undefined;
+  /** What products compute in; default: float32. Of no effect with a `compiler`, which has its own. */
+  readonly precision?: Precision | undefined;
   /** Shared by several models of one process; made, and disposed of with the model, where it is not given. */
   readonly compiler?: Compiler | undefined;
   /** Folder of a LoRA adapter (PEFT) to run the model with. */
@@ -55,12 +58,12 @@ export async function openModel(location: string, options: OpenModelOptions = {}
 }
 
 /** The compiler to use, and what gives back what was made for it. */
-export function compilerFor(options: { threads?: number | undefined; compiler?: Compiler | undefined }): {
+export function compilerFor(options: Pick<OpenModelOptions, 'threads' | 'precision' | 'compiler'>): {
   compiler: Compiler;
   release: () => void;
 } {
   if (options.compiler !== undefined) return { compiler: options.compiler, release: () => {} };
-  const compiler = createCompiler(openRuntime({ threads: options.threads }));
+  const compiler = createCompiler(openRuntime({ threads: options.threads }), { precision: options.precision });
   return {
     compiler,
     release() {

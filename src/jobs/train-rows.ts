@@ -1,6 +1,8 @@
 /** Rows to a trained model: checkpoints on the way, the finished model in the folder at the end. */
 import { readFile } from 'node:fs/promises';
 import type { Compiler } from '../engine/compiler.js';
+import type { Precision } from '../engine/onnx/emitter.js';
+import type { KernelLevel } from '../engine/runtime/kernels-library.js';
 import type { Checkpoint } from '../model/checkpoint.js';
 import { readConfig } from '../model/checkpoint.js';
 import { createModel, type LanguageModel, mergeLora } from '../model/language-model.js';
@@ -43,6 +45,9 @@ export interface TrainRowsOptions extends OpenModelOptions {
 
 export interface TrainRowsResult {
   readonly output: string;
+  /** What products were computed in, and the level of the native kernels. */
+  readonly precision: Precision;
+  readonly kernels: KernelLevel;
   readonly numRows: number;
   readonly numSteps: number;
   /** Response tokens learned from. */
@@ -111,8 +116,11 @@ async function trainFrom(start: StartingPoint, identity: string, options: TrainR
       ...(log && { log }),
     });
     start.model = result.model;
+    const { compiler } = start.model;
     const summary = {
       output,
+      precision: compiler.precision,
+      kernels: compiler.runtime.kernels.level,
       numRows: rows.length,
       numSteps: result.numSteps,
       numTokens: result.numTokens,
@@ -149,6 +157,7 @@ async function identityOf({
   merge,
   chat,
   chatDate,
+  precision,
   config,
 }: TrainRowsOptions): Promise<Record<string, unknown>> {
   const contentOf = async (path: string | undefined) => {
@@ -166,6 +175,8 @@ async function identityOf({
     merge: merge ?? false,
     chat: chat ?? 'auto',
     chatDate: chatDate ?? null,
+    // Left out where it is the default, so that runs of earlier versions stay themselves.
+    ...(precision === 'bfloat16' && { precision }),
     config,
   };
 }
