@@ -11,7 +11,7 @@ import type { ModelRequest, ModelSource, ModelTokens, Task } from '../task.js';
 import { samplingFlop, trainingFlop } from './flop.js';
 import type { Rates } from './rates.js';
 
-export interface StageEstimate {
+interface StageEstimate {
   readonly kind: StageKind;
   readonly label: string;
   /** Questions answered, or rows learned from; 0 where neither applies. */
