@@ -3,8 +3,10 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { wilsonInterval } from '../evaluation/intervals.js';
 import { distillSchema, METHODS } from '../experiment/distill/config.js';
+import { describePlan, planDistill } from '../experiment/distill/plan-distill.js';
 import type { Distill } from '../experiment/distill/records.js';
 import { runDistill } from '../experiment/distill/run-distill.js';
+import { measureRates } from '../experiment/estimate/rates.js';
 import { writeDistillReport } from '../report/distill-report.js';
 import { commandOptions, defineCommand } from './command.js';
 import { readStrictConfig } from './run-config.js';
@@ -47,6 +49,10 @@ export const distill = defineCommand({
       .string()
       .optional()
       .meta({ description: 'Stored responses of the teacher (.jsonl)', placeholder: 'file' }),
+    plan: z
+      .boolean()
+      .default(false)
+      .meta({ description: 'Tell students, steps, tokens, memory and time, and do nothing' }),
     set: setOption,
     ...common,
   }),
@@ -64,6 +70,12 @@ export const distill = defineCommand({
       ...(traces === undefined ? [] : [`teacher.traces=${traces}`]),
     ];
     const config = await readStrictConfig(distillSchema, options.config ?? EMBEDDED_RECIPE, settings);
+    if (options.plan) {
+      const rates = await measureRates({ batch: config.sampling.maxBatch });
+      const plans = await planDistill(config, options.method, rates);
+      context.write(describePlan(plans, rates));
+      return plans;
+    }
     const output = options.output ?? join('runs', config.name);
     let bar: { readonly name: string; readonly progress: ReturnType<typeof context.createProgress> } | undefined;
     const result = await runDistill({
