@@ -81,9 +81,10 @@ static int is_profiling;
 
 /* --- levels */
 
+#if defined(__x86_64__)
 /* Whether the processor and the system let this process use tiles; asks for the permission. */
 static int has_amx(void) {
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__linux__)
   enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
   unsigned a, b, c, d;
   __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
@@ -93,6 +94,7 @@ static int has_amx(void) {
   return 0;
 #endif
 }
+#endif
 
 static Level detect(void) {
 #if defined(__x86_64__)
