@@ -8,17 +8,17 @@ export interface MeteredRuntime {
 }
 
 /** Runs of one runtime follow one another, so the times in which at least one is awaited are added up once. */
-export function meterRuntime(runtime: Runtime): MeteredRuntime {
+export function meterRuntime(runtime: Runtime, now: () => number = () => performance.now()): MeteredRuntime {
   let totalMs = 0;
   let numAwaited = 0;
   let sinceMs = 0;
   const begin = () => {
-    if (numAwaited === 0) sinceMs = performance.now();
+    if (numAwaited === 0) sinceMs = now();
     numAwaited += 1;
   };
   const end = () => {
     numAwaited -= 1;
-    if (numAwaited === 0) totalMs += performance.now() - sinceMs;
+    if (numAwaited === 0) totalMs += now() - sinceMs;
   };
   const timed = <T>(work: () => T): T => {
     begin();
