@@ -78,7 +78,9 @@ function companionsOf(
     }
     const [forward, backward] = modelsOf(model, readGradient, { estimator, epsilon, isOwn });
     for (const each of [forward, backward]) if (each !== model) keep(each);
-    return { companions: [forward, backward].map((each) => ({ model: each, runner: undefined })), dispose };
+    // Steps of a difference are far below what bfloat16 resolves.
+    const inFloat = (each: LanguageModel): Companion => ({ model: each, precision: 'float32', runner: undefined });
+    return { companions: [forward, backward].map(inFloat), dispose };
   } catch (error) {
     dispose();
     throw error;

@@ -100,6 +100,7 @@ export function bindReadout(
       g.output('topIds', top.ids);
     },
     { ...heads, ...Object.fromEntries(owned) },
+    { precision: 'float32' },
   );
   return {
     capacity,

@@ -1,4 +1,7 @@
-/** Final hidden states of whole rows, and how they move along a direction in parameter space: everything below the head. */
+/**
+ * Final hidden states of whole rows, and how they move along a direction in parameter space: everything below the head. In float32
+ * whatever the compiler's precision: differences of nearly equal numbers are taken of them.
+ */
 import { directionalDerivatives } from '../../engine/autodiff/forward.js';
 import type { GraphBuilder } from '../../engine/graph/builder.js';
 import { attention } from '../../engine/graph/ops.js';
@@ -93,6 +96,7 @@ export function bindWholeTrunk(source: TrunkSource, { batch, time }: { batch: nu
     `trunk/${architectureKey}/${batch}/${time}/${isMoving}`,
     (g) => buildTrunkGraph(g, config, { batch, time, lora, isMoving }),
     { ...modelTensors(model, time), ...feeds.tensors },
+    { precision: 'float32' },
   );
   return {
     async run(rows) {
@@ -132,6 +136,7 @@ export function bindChunkTrunk(source: TrunkSource, length: number): BoundTrunk 
       `trunk/${architectureKey}/chunk/${capacity}/${firstChunk}/${isMoving}`,
       (g) => buildChunkTrunkGraph(g, config, { capacity, firstChunk, lora, isMoving }),
       { ...modelTensors(model, capacity), ...values, ...tangentsOf(tangents), ...feeds.tensors, lengths, total },
+      { precision: 'float32' },
     );
   const [first, later] = [bind(true), bind(false)];
   const hidden = new Float32Array(numChunks * CHUNK_TIME * config.hiddenSize);
