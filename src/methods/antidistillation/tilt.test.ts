@@ -185,16 +185,17 @@ describe('antidistillation sampling', () => {
     assert.deepEqual(tokensOf(one), tokensOf(many));
   });
 
-  test('a greedy row takes the likeliest token of the teacher', async () => {
-    const greedy = requests.map((request, index) =>
-      index % 2 ? { ...request, sampler: { temperature: 0 } } : request,
-    );
-    const defended = await sampleDefended({ lambda: 2, estimator: 'jvp' }, {}, greedy);
-    const plain = await sample({}, greedy);
-    for (const [index, trace] of defended.entries()) {
-      if (trace.sampler.temperature === 0) assert.deepEqual(trace.tokens, plain[index].tokens);
-    }
-  });
+  for (const order of ['paper', 'reference-code'] as const)
+    test(`${order}: a greedy row takes the likeliest token of the teacher`, async () => {
+      const greedy = requests.map((request, index) =>
+        index % 2 ? { ...request, sampler: { temperature: 0 } } : request,
+      );
+      const defended = await sampleDefended({ lambda: 2, estimator: 'jvp', order }, {}, greedy);
+      const plain = await sample({}, greedy);
+      for (const [index, trace] of defended.entries()) {
+        if (trace.sampler.temperature === 0) assert.deepEqual(trace.tokens, plain[index].tokens);
+      }
+    });
 
   test('a proxy with more rows of padding than the teacher serves it', async () => {
     const traces = await sampleDefended({ lambda: 0.3, estimator: 'central' }, {}, undefined, padded);

@@ -93,8 +93,9 @@ export function createTilt(options: TiltOptions): LogitsProcessor {
       const tilted = add(g, logits, multiply(g, columns.lambda, delta));
       return { logits: tilted, statistics: { delta, klNats: divergence(g, tilted, logits) } };
     },
-    fill(columns, row) {
-      columns.lambda.data[row] = lambda;
+    fill(columns, row, { sampler }) {
+      // A greedy row among drawn ones takes the teacher's likeliest token, in whichever order λΔ comes.
+      columns.lambda.data[row] = isGreedy(sampler) ? 0 : lambda;
       columns.slope.data[row] = 1 / span;
     },
     ...(permuted && {
