@@ -9,6 +9,9 @@ import type { BatchShape, Objective } from '../../training/objective.js';
 import type { Discriminator } from './discriminator.js';
 import { type SpectralState, spectralInputs } from './spectral.js';
 
+/** The scratch memory of smaller networks is planned as one block, which is faster; that of larger ones would stand twice. */
+const PLANNED_WEIGHTS = 20e6;
+
 export interface DiscriminatorGraph {
   readonly spectral: SpectralState | undefined;
   /** Features are multiplied by a mask [B, F] that the batch brings. */
@@ -25,6 +28,7 @@ export interface DiscriminatorGraph {
 export function discriminatorObjective(discriminator: Discriminator, graph: DiscriminatorGraph): Objective {
   const { compiler, parameters, featureWidth } = discriminator;
   const { spectral, hasDropout, hasPenalty } = graph;
+  const numWeights = [...parameters.values()].reduce((sum, { data }) => sum + data.length, 0);
   const types = ({ batch }: BatchShape) => ({
     coefficients: { dtype: 'float32' as const, shape: [batch] },
     ...(hasPenalty && { penaltyWeights: { dtype: 'float32' as const, shape: [batch] } }),
@@ -41,7 +45,7 @@ export function discriminatorObjective(discriminator: Discriminator, graph: Disc
     }),
     inputs: (shape) => ({ ...discriminator.inputs(shape), ...types(shape) }),
     outputs: ({ batch }) => ({ scores: { dtype: 'float32', shape: [batch] } }),
-    isPlanned: () => true,
+    isPlanned: () => numWeights < PLANNED_WEIGHTS,
     build(plain, shape) {
       const g = hasPenalty ? expandComposites(plain) : plain;
       const own = new Map([...parameters].map(([name, { shape: of }]) => [name, g.input(name, 'float32', of)]));
