@@ -7,6 +7,11 @@ import type { BenchCase, BenchContext, Group } from '../harness/types.js';
 
 const REFERENCE = 'PyTorch, reference style';
 
+/** In bfloat16 central differences stay in float32; the exact derivative does not. */
+const RUNS = (['float32', 'bfloat16'] as const).flatMap((precision) =>
+  ([1, 32] as const).map((batch) => [precision, batch] as const),
+);
+
 export const defence: BenchCase = {
   name: 'defence',
   summary:
@@ -38,16 +43,17 @@ export const defence: BenchCase = {
   async groups(context) {
     const { threads, seconds, peers } = context;
     const speed = threads.flatMap((count) =>
-      [1, 32].map((batch): Group => {
-        const options = { threads: count, batch, prompt: 16, newTokens: batch === 1 ? 200 : 100, seconds };
+      RUNS.map(([precision, batch]): Group => {
+        const options = { threads: count, batch, prompt: 16, newTokens: batch === 1 ? 200 : 100, seconds, precision };
         const { newTokens, prompt } = options;
         const flags = { batch, prompt, new: newTokens, threads: count, seconds };
         const series = [{ who: 'azeotrope', command: { kind: 'measure' as const, name: 'defence', options } }];
         const reference =
-          peers.python === undefined
+          peers.python === undefined || precision === 'bfloat16'
             ? []
             : [{ who: REFERENCE, command: pythonPeer(peers.python, 'pytorch_antidistillation.py', flags) }];
-        return { setting: `9 M, batch ${batch}`, threads: count, series: [...series, ...reference] };
+        const setting = `${precision === 'float32' ? '' : 'bfloat16, '}9 M, batch ${batch}`;
+        return { setting, threads: count, series: [...series, ...reference] };
       }),
     );
     return [...speed, ...(await memoryGroups(context))];

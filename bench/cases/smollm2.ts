@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import type { Precision } from '../../src/engine/onnx/emitter.js';
 import { nodePeer, pythonPeer } from '../harness/peers.js';
 import { runCommand } from '../harness/run-command.js';
 import type { BenchCase, BenchContext, Group } from '../harness/types.js';
@@ -8,6 +9,7 @@ import { productCommand } from './product.js';
 
 const PROMPT = 64;
 const NEW_TOKENS = 128;
+const HALF_PEER = 'transformers bfloat16';
 const LLAMA_CPP = 'llama.cpp (weights of 4 bits)';
 const SCORED_ROWS = 8;
 
@@ -20,33 +22,41 @@ export const smollm2: BenchCase = {
       quantity: 'loading',
       unit: 's',
       key: 'loadSeconds',
-      peers: { transformers: 'loadSeconds', [LLAMA_CPP]: 'loadSeconds' },
+      peers: { transformers: 'loadSeconds', [HALF_PEER]: 'loadSeconds', [LLAMA_CPP]: 'loadSeconds' },
     },
     {
       quantity: 'decoding',
       unit: 'tokens/s',
       key: 'decodeTokensPerSecond',
-      peers: { transformers: 'decodeTokensPerSecondMedian', [LLAMA_CPP]: 'decodeTokensPerSecondMedian' },
+      peers: {
+        transformers: 'decodeTokensPerSecondMedian',
+        [HALF_PEER]: 'decodeTokensPerSecondMedian',
+        [LLAMA_CPP]: 'decodeTokensPerSecondMedian',
+      },
       hasShare: true,
     },
     {
       quantity: 'prompts',
       unit: 'tokens/s',
       key: 'promptTokensPerSecond',
-      peers: { transformers: 'promptTokensPerSecondMedian', [LLAMA_CPP]: 'promptTokensPerSecondMedian' },
+      peers: {
+        transformers: 'promptTokensPerSecondMedian',
+        [HALF_PEER]: 'promptTokensPerSecondMedian',
+        [LLAMA_CPP]: 'promptTokensPerSecondMedian',
+      },
     },
     {
       quantity: 'prompts and responses',
       unit: 'response tokens/s',
       key: 'endToEndTokensPerSecond',
-      peers: { transformers: 'endToEndTokensPerSecondMedian' },
+      peers: { transformers: 'endToEndTokensPerSecondMedian', [HALF_PEER]: 'endToEndTokensPerSecondMedian' },
     },
     {
       quantity: 'peak memory',
       unit: 'MB',
       scale: 1e-6,
       key: 'peakRssBytes',
-      peers: { transformers: 'peakRssBytes', [LLAMA_CPP]: 'peakRssBytes' },
+      peers: { transformers: 'peakRssBytes', [HALF_PEER]: 'peakRssBytes', [LLAMA_CPP]: 'peakRssBytes' },
     },
     { quantity: 'scoring', unit: 'tokens/s', key: 'tokensPerSecond' },
     { quantity: 'scoring with the 5 likeliest', unit: 'tokens/s', key: 'topTokensPerSecond' },
@@ -59,8 +69,9 @@ export const smollm2: BenchCase = {
     }
     const folder = context.peers.python === undefined ? undefined : await exported(model, context.scratch);
     return threads.flatMap((count) => [
-      decodeGroup(context, { model, folder, threads: count, batch: 32 }),
-      decodeGroup(context, { model, folder, threads: count, batch: 1 }),
+      ...(['float32', 'bfloat16'] as const).flatMap((precision) =>
+        [32, 1].map((batch) => decodeGroup(context, { model, folder, threads: count, batch, precision })),
+      ),
       {
         setting: `scoring, ${SCORED_ROWS} rows of 128`,
         threads: count,
@@ -81,10 +92,12 @@ export const smollm2: BenchCase = {
 
 function decodeGroup(
   { peers, seconds }: BenchContext,
-  { model, folder, threads, batch }: { model: string; folder: string | undefined; threads: number; batch: number },
+  run: { model: string; folder: string | undefined; threads: number; batch: number; precision: Precision },
 ): Group {
+  const { model, folder, threads, batch, precision } = run;
+  const isHalf = precision === 'bfloat16';
   const flags = { prompt: PROMPT, new: NEW_TOKENS, threads, repeats: 1 };
-  const options = { model, threads, batch, prompt: PROMPT, newTokens: NEW_TOKENS, seconds };
+  const options = { model, threads, batch, prompt: PROMPT, newTokens: NEW_TOKENS, seconds, precision };
   const series: Group['series'][number][] = [
     { who: 'product', command: productCommand(threads) },
     { who: 'azeotrope', command: { kind: 'measure', name: 'decode', options } },
@@ -94,14 +107,15 @@ function decodeGroup(
       model: folder,
       batch,
       cache: 'static',
+      dtype: precision,
       ...flags,
     });
-    series.push({ who: 'transformers', command });
+    series.push({ who: isHalf ? HALF_PEER : 'transformers', command });
   }
   if (peers.hasLlamaCpp && batch === 1) {
     series.push({ who: LLAMA_CPP, command: nodePeer('llama_cpp.mjs', { model, ...flags }) });
   }
-  return { setting: `SmolLM2-135M, batch ${batch}`, threads, series };
+  return { setting: `${isHalf ? 'bfloat16, ' : ''}SmolLM2-135M, batch ${batch}`, threads, series };
 }
 
 /** The same weights as a float32 folder, made once. */

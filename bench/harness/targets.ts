@@ -76,13 +76,31 @@ const TARGETS: readonly Target[] = [
     atMost(`training ${size}, 1 thread: peak memory against PyTorch`, 1, ratioOf(training(size, 1, 'peak memory'))),
   ),
   atLeast(
-    'decoding 9 M, context 256, batch 32, 1 thread: tokens/s',
+    'decoding 9 M in bfloat16, context 256, batch 32, 1 thread: tokens/s',
     3000,
-    measured(decoding('decoding near context 256')),
+    measured({ ...decoding('decoding near context 256'), setting: 'bfloat16, 9 M, batch 32' }),
   ),
   atMost('decoding 9 M, batch 32, 1 thread: outside the engine', 0.1, measured(decoding('outside the engine'))),
   ...BOTH.map((n) =>
     atLeast(`SmolLM2-135M, batch 32, threads ${n}: against transformers`, 1, ratioOf(smollm2('decoding', n))),
+  ),
+  ...BOTH.map((n) =>
+    atLeast(
+      `SmolLM2-135M in bfloat16, batch 32, threads ${n}: against transformers bfloat16`,
+      2,
+      ratioOf({
+        ...smollm2('decoding', n),
+        setting: 'bfloat16, SmolLM2-135M, batch 32',
+        who: 'transformers bfloat16',
+      }),
+    ),
+  ),
+  ...['bfloat16, 9 M, batch 1', 'bfloat16, 9 M, batch 32'].map((setting) =>
+    atMost(
+      `defended ${setting}: exact derivative / plain`,
+      1.6,
+      measured(defended(setting, 'exact derivative / plain')),
+    ),
   ),
   ...['9 M, batch 1', '9 M, batch 32'].flatMap((setting) => [
     atMost(

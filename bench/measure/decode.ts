@@ -1,5 +1,6 @@
 /** Decoding of a random model or of a model file. */
 import type { Compiler } from '../../src/engine/compiler.js';
+import type { Precision } from '../../src/engine/onnx/emitter.js';
 import { createGenerator } from '../../src/inference/generator.js';
 import { openModel } from '../../src/jobs/open-model.js';
 import type { LanguageModel } from '../../src/model/language-model.js';
@@ -21,12 +22,14 @@ interface DecodeOptions {
   readonly seconds: number;
   /** Run everything once more with the engine clocked: `overheadFraction` is what it leaves of the wall time. */
   readonly isOverheadClocked?: boolean;
+  /** Default: float32. */
+  readonly precision?: Precision;
 }
 
 const WARM_UP_TOKENS = 4;
 
 export function measure(options: DecodeOptions): Promise<object> {
-  return withCompiler(options.threads, async (inner) => {
+  const work = async (inner: Compiler): Promise<object> => {
     const probe = createProbe(inner);
     const started = performance.now();
     const model = withoutEnd(await open(probe.compiler, options));
@@ -65,7 +68,8 @@ export function measure(options: DecodeOptions): Promise<object> {
       }),
       gflops: (rates.decodeTokensPerSecond * flopPerToken(model.config, (options.prompt + context) / 2)) / 1e9,
     };
-  });
+  };
+  return withCompiler(options.threads, work, options.precision);
 }
 
 async function open(compiler: Compiler, { shape, model }: DecodeOptions): Promise<LanguageModel> {

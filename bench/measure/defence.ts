@@ -1,4 +1,6 @@
 /** What antidistillation sampling costs: plain, central and exact sampling of the same prompts, in turns. */
+import type { Compiler } from '../../src/engine/compiler.js';
+import type { Precision } from '../../src/engine/onnx/emitter.js';
 import { createGenerator, type Generator } from '../../src/inference/generator.js';
 import { createDefence } from '../../src/methods/antidistillation/defence.js';
 import type { EstimatorKind } from '../../src/methods/antidistillation/estimators.js';
@@ -14,12 +16,13 @@ interface DefenceOptions {
   readonly prompt: number;
   readonly newTokens: number;
   readonly seconds: number;
+  readonly precision: Precision;
 }
 
 const ESTIMATORS: readonly EstimatorKind[] = ['central', 'jvp'];
 
 export function measure(options: DefenceOptions): Promise<object> {
-  return withCompiler(options.threads, async (compiler) => {
+  const work = async (compiler: Compiler): Promise<object> => {
     const { batch, prompt, newTokens } = options;
     const teacher = randomModel(compiler, shapeOf('b').config);
     const proxyModel = randomModel(compiler, proxyShape);
@@ -61,7 +64,8 @@ export function measure(options: DefenceOptions): Promise<object> {
       jvpRelative: relative(2),
       numRounds: rounds.length,
     };
-  });
+  };
+  return withCompiler(options.threads, work, options.precision);
 }
 
 /** A gradient of random signs: what it holds changes no cost. */
