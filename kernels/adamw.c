@@ -3,12 +3,6 @@
 #include <string.h>
 #include "op.h"
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
-#define CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define CLONES
-#endif
-
 /* Elements of a task. */
 enum { PART = 65536 };
 

@@ -8,27 +8,30 @@
 enum { ROWS_PER_TASK = 64 };
 
 typedef struct {
-  const float *from;
-  float *to;
+  const uint32_t *from; /* bits of float32 */
+  uint32_t *to;
   bf16 *half_to;
   const bf16 *half_from;
   int64_t rows, width, stride;
 } Job;
 
 /* Round to nearest, ties to even; not-a-numbers stay so. */
-static inline bf16 to_bf16(float x) {
-  uint32_t bits;
-  memcpy(&bits, &x, 4);
-  if ((bits & 0x7fffffff) > 0x7f800000) return (bf16)(bits >> 16 | 0x40);
-  return (bf16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+CLONES static void narrow(bf16 *to, const uint32_t *bits, int64_t n) {
+  for (int64_t k = 0; k < n; k++) {
+    const uint32_t x = bits[k], rounded = (x + 0x7fff + (x >> 16 & 1)) >> 16, kept = x >> 16 | 0x40;
+    to[k] = (bf16)((x & 0x7fffffff) > 0x7f800000 ? kept : rounded);
+  }
+}
+
+CLONES static void widen(uint32_t *to, const bf16 *from, int64_t n) {
+  for (int64_t k = 0; k < n; k++) to[k] = (uint32_t)from[k] << 16;
 }
 
 static void to_half(void *arg, size_t index) {
   const Job *job = arg;
   for (int64_t r = (int64_t)index * ROWS_PER_TASK; r < MIN(job->rows, ((int64_t)index + 1) * ROWS_PER_TASK); r++) {
     bf16 *to = job->half_to + r * job->stride;
-    const float *from = job->from + r * job->width;
-    for (int64_t k = 0; k < job->width; k++) to[k] = to_bf16(from[k]);
+    narrow(to, job->from + r * job->width, job->width);
     memset(to + job->width, 0, (size_t)(job->stride - job->width) * sizeof *to);
   }
 }
@@ -37,11 +40,7 @@ static void to_float(void *arg, size_t index) {
   const Job *job = arg;
   for (int64_t r = (int64_t)index * ROWS_PER_TASK; r < MIN(job->rows, ((int64_t)index + 1) * ROWS_PER_TASK); r++) {
     const bf16 *from = job->half_from + r * job->stride;
-    float *to = job->to + r * job->width;
-    for (int64_t k = 0; k < job->width; k++) {
-      uint32_t bits = (uint32_t)from[k] << 16;
-      memcpy(to + k, &bits, 4);
-    }
+    widen(job->to + r * job->width, from, job->width);
   }
 }
 

@@ -15,7 +15,7 @@ typedef enum {
   TO_SWIGLU,      /* columns are gate (16) and up (16) by turns: y = both, y2 = silu(gate)·up */
   TO_SWIGLU_GRAD, /* v = gradient of silu(gate)·up: y = gradients of gate and up by turns */
   TO_ADDED,       /* y float32 += v */
-  TO_ROWS,        /* float32 rows at `row_tiles`, one pointer for 16 rows */
+  TO_ROWS,        /* alpha·v to float32 rows at `row_tiles`, one pointer for 16 rows */
   TO_LOGSUM,      /* running max and sum of exponentials of each row */
   TO_PROBABILITY, /* y bfloat16 = weight·(softmax − one at the target), and its transpose in tiles */
 } FinishKind;
@@ -138,14 +138,16 @@ INLINE void finish(const FinishKind kind, const Finish *f, float *buf, long m, l
       put_floats(p, lo, hi, columns, 0);
     }
     break;
-  case TO_ROWS:
+  case TO_ROWS: {
+    const Vec alpha = v_all(f->alpha);
     EACH_ROW {
       const RowTile *tile = f->row_tiles + (m + i) / 16;
       if (i % 16 >= tile->rows) continue;
-      put_floats(tile->data + (i % 16) * stride + n, _mm512_load_ps(buf + 32 * i), _mm512_load_ps(buf + 32 * i + 16),
-                 columns, f->past_cache);
+      put_floats(tile->data + (i % 16) * stride + n, v_mul(alpha, _mm512_load_ps(buf + 32 * i)),
+                 v_mul(alpha, _mm512_load_ps(buf + 32 * i + 16)), columns, f->past_cache);
     }
     break;
+  }
   case TO_LOGSUM: {
     Vec to_base2 = v_all(LOG2_E), slack = v_all(24.f), lowest = v_all(LOWEST);
     EACH_ROW {

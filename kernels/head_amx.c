@@ -99,7 +99,7 @@ static void probability_task(void *arg, size_t index) {
 static void weight_task(void *arg, size_t index) {
   const Head *j = arg;
   const long first = (long)index * 256, steps = j->padded / 32, apart = spread(steps), pieces = j->stride / 32;
-  Finish f = {TO_ROWS, .stride = j->width, .columns = j->width, .row_tiles = j->rows,
+  Finish f = {TO_ROWS, .stride = j->width, .columns = j->width, .alpha = 1, .row_tiles = j->rows,
               .past_cache = j->width % 16 == 0 && j->vocabulary * j->width * 4 > PAST_CACHE && (uintptr_t)j->rows[0].data % 64 == 0};
   Block block = {.a = j->transposed + first / 16 * apart * TILE, .a_tile = apart * TILE, .a_row = 64, .a_step = TILE,
                  .b_tile = apart * TILE, .m_pieces = MIN(8, (j->chunk - first) / 32), .steps = steps, .row = j->first + first,

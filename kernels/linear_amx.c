@@ -218,7 +218,7 @@ static void gradient_task(void *arg, size_t index) {
 
 /*
  * tokens, mode, offset and stride of dy, offset and stride and width of x, rows of each weight;
- * dy [tokens, …], x [tokens, …] → dW_i [O_i, I] float32
+ * alpha; dy [tokens, …], x [tokens, …] → dW_i = alpha·dyᵀ·x [O_i, I] float32
  */
 enum { G_TOKENS, G_MODE, G_DY_OFFSET, G_DY_STRIDE, G_X_OFFSET, G_X_STRIDE, G_WIDTH, G_ROWS };
 
@@ -236,7 +236,7 @@ static void run_weight_gradient(Ctx *c) {
   const long total = padded_rows(c->i + G_ROWS, n, mode);
   Gradient job = {.dy = (const bf16 *)c->in[0].data + c->i[G_DY_OFFSET], .dy_stride = c->i[G_DY_STRIDE], .tokens = tokens,
                   .rows = total, .width = width, .steps = (tokens + 31) / 32};
-  job.finish = (Finish){TO_ROWS, .stride = width, .columns = width,
+  job.finish = (Finish){TO_ROWS, .stride = width, .columns = width, .alpha = c->f[0],
                         .past_cache = is_aligned && total * width * 4 > PAST_CACHE_GRADIENT};
   job.chunk = width <= NARROW ? CHUNK_STEPS : job.steps;
   job.block_pieces = width <= NARROW ? 8 : MAX(1, MIN(8, MOST_BLOCK_KIB / (2 * job.steps)));
@@ -260,6 +260,6 @@ const Op az_linear_ops[] = {
     {"LinearSwigluGradient", run_linear_swiglu_gradient, "bbb", "b", PRODUCT_INTS, .level = LEVEL_AMX},
     {"WeightGradient", run_weight_gradient, "bb", "f*",
      {"tokens", "mode", "dyOffset", "dyStride", "xOffset", "xStride", "width", "rows0", "rows1", "rows2", "rows3", "rows4",
-      "rows5", "rows6", "rows7", "rows8", "rows9"}, .level = LEVEL_AMX},
+      "rows5", "rows6", "rows7", "rows8", "rows9"}, {"alpha"}, .level = LEVEL_AMX},
     {0},
 };

@@ -156,6 +156,60 @@ static void run_pair_backward(Ctx *c) {
   az_par(c, num_tasks(job.rows), pair_backward_task, &job);
 }
 
+/* --- gates that stand apart */
+
+typedef struct {
+  const bf16 *gate, *up, *dy;
+  long gate_stride, up_stride, dy_stride;
+  bf16 *out, *out2;
+  long rows, width, stride;
+} Gate;
+
+static void gate_task(void *arg, size_t index) {
+  const Gate *job = arg;
+  for (long n = (long)index * ROWS; n < MIN(job->rows, ((long)index + 1) * ROWS); n++)
+    for (long k = 0; k < job->stride; k += 16) {
+      const __mmask16 m = v_first(job->width - k);
+      Vec gate = v_load_half_first(job->gate + n * job->gate_stride + k, m), up = v_load_half_first(job->up + n * job->up_stride + k, m);
+      v_store_half(job->out + n * job->stride + k, v_mul(v_mul(gate, v_sigmoid_rough(gate)), up));
+    }
+}
+
+static void gate_backward_task(void *arg, size_t index) {
+  const Gate *job = arg;
+  for (long n = (long)index * ROWS; n < MIN(job->rows, ((long)index + 1) * ROWS); n++)
+    for (long k = 0; k < job->stride; k += 16) {
+      const __mmask16 m = v_first(job->width - k);
+      Vec gate = v_load_half_first(job->gate + n * job->gate_stride + k, m), up = v_load_half_first(job->up + n * job->up_stride + k, m);
+      Vec dy = v_load_half_first(job->dy + n * job->dy_stride + k, m), sigmoid = v_sigmoid_rough(gate), silu = v_mul(gate, sigmoid);
+      Vec slope = v_mul(sigmoid, v_sub(v_add(v_all(1.f), gate), silu));
+      v_store_half(job->out + n * job->stride + k, v_mul(v_mul(dy, up), slope));
+      v_store_half(job->out2 + n * job->stride + k, v_mul(dy, silu));
+    }
+}
+
+static Gate gate_job(Ctx *c) {
+  return (Gate){.gate = (const bf16 *)c->in[0].data + c->i[2], .gate_stride = c->i[3], .up = (const bf16 *)c->in[1].data + c->i[4],
+                .up_stride = c->i[5], .rows = c->i[0], .width = c->i[1], .stride = ROUND_UP(c->i[1], 32)};
+}
+
+/* rows, width, offset and stride of gate, of up; gate, up → silu(gate)·up */
+static void run_gate(Ctx *c) {
+  Gate job = gate_job(c);
+  job.out = OUT(c, 0, job.rows, job.stride);
+  az_par(c, num_tasks(job.rows), gate_task, &job);
+}
+
+/* the same and of dy; gate, up, dy → dgate, dup */
+static void run_gate_backward(Ctx *c) {
+  Gate job = gate_job(c);
+  job.dy = (const bf16 *)c->in[2].data + c->i[6];
+  job.dy_stride = c->i[7];
+  job.out = OUT(c, 0, job.rows, job.stride);
+  job.out2 = OUT(c, 1, job.rows, job.stride);
+  az_par(c, num_tasks(job.rows), gate_backward_task, &job);
+}
+
 static void split_task(void *arg, size_t index) {
   const Pair *job = arg;
   for (long n = (long)index * ROWS; n < MIN(job->rows, ((long)index + 1) * ROWS); n++)
@@ -179,6 +233,9 @@ const Op az_norm_ops[] = {
     {"RmsNormBackward", run_norm_backward, "bffff?", "f?b?f?", {"rows", "width", "offset", "stride"}, .level = LEVEL_AMX,
      .inplace_input = 5},
     {"SwigluPairBackward", run_pair_backward, "bb", "b", {"rows", "width", "offset", "stride"}, .level = LEVEL_AMX},
+    {"Swiglu", run_gate, "bb", "b", {"rows", "width", "gateOffset", "gateStride", "upOffset", "upStride"}, .level = LEVEL_AMX},
+    {"SwigluBackward", run_gate_backward, "bbb", "bb",
+     {"rows", "width", "gateOffset", "gateStride", "upOffset", "upStride", "dyOffset", "dyStride"}, .level = LEVEL_AMX},
     {"SplitPair", run_split_pair, "b", "b?b?", {"rows", "width"}, .level = LEVEL_AMX},
     {0},
 };

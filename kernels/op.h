@@ -15,6 +15,13 @@
 /* Visible outside the library. */
 #define EXPORT __attribute__((visibility("default")))
 
+/* A plain loop that the compiler turns into vectors: compiled for several instruction sets, chosen when the library is loaded. */
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
+#define CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define CLONES
+#endif
+
 /* bfloat16: the upper half of a float32 */
 typedef uint16_t bf16;
 

@@ -69,8 +69,33 @@ function computePair(e: Emitter, { gate, x, weights }: Pair): { both: HalfMatrix
 
 export function lowerSwiglu(e: Emitter, node: Node<'swiglu'>): boolean {
   const pair = isHalfPrecision(e) ? gatedPair(e, node.inputs[0]) : undefined;
-  if (pair === undefined) return false;
+  if (pair === undefined) return isHalfPrecision(e) && lowerApart(e, node);
   e.bindHalf(node.outputs[0], computePair(e, pair).gated);
+  return true;
+}
+
+/** Gate and up that come from elsewhere (adapters, biases) or go elsewhere. */
+function lowerApart(e: Emitter, { inputs, outputs }: Node<'swiglu' | 'swigluBackward'>): boolean {
+  const [gate, up, dy] = inputs.map((value) => e.halfOf(value));
+  const attributes = intAttributes({
+    rows: gate.rows,
+    width: gate.width,
+    gateOffset: gate.offset,
+    gateStride: gate.stride,
+    upOffset: up.offset,
+    upStride: up.stride,
+    ...(dy !== undefined && { dyOffset: dy.offset, dyStride: dy.stride }),
+  });
+  const half = halfMatrix(gate.rows, gate.width);
+  const names = inputs.map((_, index) => [gate, up, dy][index].name);
+  e.native(
+    dy === undefined ? 'Swiglu' : 'SwigluBackward',
+    names,
+    attributes,
+    outputs.map(() => half.output),
+  ).forEach((name, index) => {
+    e.bindHalf(outputs[index], half.named(name));
+  });
   return true;
 }
 
@@ -132,7 +157,7 @@ function pairGradientName(e: Emitter, { both, dy, width }: { both: HalfMatrix; d
 
 export function lowerSwigluBackward(e: Emitter, node: Node<'swigluBackward'>): boolean {
   const gradient = isHalfPrecision(e) ? pairGradient(e, node.outputs[0]) : undefined;
-  if (gradient === undefined) return false;
+  if (gradient === undefined) return isHalfPrecision(e) && lowerApart(e, node);
   split(e, gradient.matrix, gradient.values);
   return true;
 }

@@ -13,6 +13,7 @@ import {
   isUnmade,
   packedWeight,
   STACKED,
+  unscaled,
   wantsHalf,
 } from './products.js';
 
@@ -79,10 +80,11 @@ function stackedBias(e: Emitter, group: readonly Node[], columns: number): Name 
 
 export function lowerLinearInputGradient(e: Emitter, node: Node<'linearInputGradient'>): boolean {
   if (!isHalfPrecision(e)) return false;
-  const [dy, weight] = node.inputs;
+  const [scaledDy, weight] = node.inputs;
+  const { value: dy, alpha } = unscaled(e, scaledDy);
   const [dx] = node.outputs;
   const { backward, width } = packedWeight(e, [weight]);
-  const product = { x: e.halfOf(dy), weight: backward, n: width, columns: widthOf(dx) };
+  const product = { x: e.halfOf(dy), weight: backward, n: width, columns: widthOf(dx), alpha };
   if (wantsHalf(e, dx)) e.bindHalf(dx, halfProduct(e, product));
   else e.bind(dx, floatProduct(e, product));
   return true;
@@ -92,12 +94,17 @@ export function lowerLinearInputGradient(e: Emitter, node: Node<'linearInputGrad
 export function lowerLinearWeightGradient(e: Emitter, node: Node<'linearWeightGradient'>): boolean {
   if (!isHalfPrecision(e)) return false;
   const [dy, x] = node.inputs;
+  const { value: source, alpha } = unscaled(e, dy);
+  if (alpha !== 1) {
+    emitWeightGradient(e, [node as Node], e.halfOf(source), { mode: STACKED, alpha });
+    return true;
+  }
   const beside = e.view.consumersOf(x).filter((other) => other.kind === node.kind && other.inputs[1] === x);
   const gradient = pairGradient(e, dy);
   if (gradient !== undefined) {
     const both = gradient.values.map((value) => beside.find(({ inputs }) => inputs[0] === value));
     if (both.every((other) => other !== undefined)) {
-      emitWeightGradient(e, both, gradient.matrix, INTERLEAVED);
+      emitWeightGradient(e, both, gradient.matrix, { mode: INTERLEAVED });
       return true;
     }
   }
@@ -115,9 +122,9 @@ export function lowerLinearWeightGradient(e: Emitter, node: Node<'linearWeightGr
       e,
       group.map(({ other }) => other),
       group[0].part,
-      STACKED,
+      { mode: STACKED },
     );
-  } else emitWeightGradient(e, [node as Node], matrix, STACKED);
+  } else emitWeightGradient(e, [node as Node], matrix, { mode: STACKED });
   return true;
 }
 
@@ -131,18 +138,26 @@ function origin(e: Emitter, value: Value): Node | Value {
   return producer.kind === 'reshape' || producer.kind === 'rotary' ? origin(e, producer.inputs[0]) : producer;
 }
 
-function emitWeightGradient(e: Emitter, nodes: readonly Node[], dy: HalfMatrix, mode: number): void {
+function emitWeightGradient(
+  e: Emitter,
+  nodes: readonly Node[],
+  dy: HalfMatrix,
+  { mode, alpha = 1 }: { mode: number; alpha?: number },
+): void {
   const x = e.halfOf(nodes[0].inputs[1]);
-  const attributes = intAttributes({
-    tokens: x.rows,
-    mode,
-    dyOffset: dy.offset,
-    dyStride: dy.stride,
-    xOffset: x.offset,
-    xStride: x.stride,
-    width: x.width,
-    ...Object.fromEntries(nodes.map(({ outputs: [dw] }, index) => [`rows${index}`, dw.shape[0]])),
-  });
+  const attributes = {
+    ...intAttributes({
+      tokens: x.rows,
+      mode,
+      dyOffset: dy.offset,
+      dyStride: dy.stride,
+      xOffset: x.offset,
+      xStride: x.stride,
+      width: x.width,
+      ...Object.fromEntries(nodes.map(({ outputs: [dw] }, index) => [`rows${index}`, dw.shape[0]])),
+    }),
+    alpha: { float: alpha },
+  };
   const outputs = nodes.map(({ outputs: [dw] }) => floatOutput(dw.shape));
   e.native('WeightGradient', [dy.name, x.name], attributes, outputs).forEach((name, index) => {
     e.bind(nodes[index].outputs[0], name);

@@ -91,7 +91,8 @@ const HALF_INPUTS: { readonly [K in OpKind]?: readonly number[] } = {
   linearInputGradient: [0],
   linearWeightGradient: [0, 1],
   rmsNormBackward: [3],
-  swigluBackward: [2],
+  swiglu: [0, 1],
+  swigluBackward: [0, 1, 2],
   attention: [0, 1, 2],
   attentionBackward: [0, 1, 2, 3, 4],
   headLoss: [0],
@@ -103,6 +104,12 @@ export function wantsHalf(e: Emitter, value: Value): boolean {
   if (e.view.isOutput(value)) return false;
   return e.view.consumersOf(value).every((node) => {
     if (node.kind === 'reshape') return wantsHalf(e, node.outputs[0]);
+    if (node.kind === 'multiply' && node.inputs[1] === value && e.view.constantOf(node.inputs[0]) !== undefined) {
+      return wantsHalf(e, node.outputs[0]);
+    }
+    if (node.kind === 'multiply' && node.inputs[0] === value && e.view.constantOf(node.inputs[1]) !== undefined) {
+      return wantsHalf(e, node.outputs[0]);
+    }
     // A rotation is fused into the attention that reads it.
     if (node.kind === 'rotary') return !(node as Node<'rotary'>).params.inverse && wantsHalf(e, node.outputs[0]);
     const positions = HALF_INPUTS[node.kind] ?? [];
@@ -113,8 +120,14 @@ export function wantsHalf(e: Emitter, value: Value): boolean {
 /** Whether nothing of a value exists yet. */
 export const isUnmade = (e: Emitter, value: Value): boolean => !e.hasFloat(value) && !e.hasHalf(value);
 
-/** The value before any reshaping. */
-export function unshaped(e: Emitter, value: Value): Value {
-  const producer = e.view.producerOf(value);
-  return producer?.kind === 'reshape' && isUnmade(e, value) ? unshaped(e, producer.inputs[0]) : value;
+/** A value that is another times a known number: products scale their result instead. */
+export function unscaled(e: Emitter, value: Value): { value: Value; alpha: number } {
+  const node = e.view.producerOf(value);
+  if (node?.kind === 'multiply' && isUnmade(e, value)) {
+    for (const [factor, other] of [node.inputs, node.inputs.toReversed()]) {
+      const alpha = factor.shape.length === 0 ? e.view.constantOf(factor) : undefined;
+      if (alpha !== undefined && other.shape.length > 0) return { value: other, alpha };
+    }
+  }
+  return { value, alpha: 1 };
 }

@@ -17,6 +17,7 @@ import {
   isUnmade,
   packedWeight,
   STACKED,
+  unscaled,
   wantsHalf,
 } from './products.js';
 
@@ -114,7 +115,7 @@ function joinProducts(e: Emitter, terms: readonly Term[]): Operands[] {
     const group = gradientsBeside(e, term, [...left]);
     for (const member of group.terms) left.delete(member);
     const { backward, width } = packedWeight(e, group.weights, group.mode);
-    joint.push({ x: group.x, weight: backward, n: width, alpha });
+    joint.push({ x: group.x, weight: backward, n: width, alpha: alpha * group.scale });
   }
   return joint;
 }
@@ -128,12 +129,16 @@ function gradientsBeside(e: Emitter, term: Term, terms: readonly Term[]) {
   if (pair !== undefined) {
     const both = pair.values.map((value) => fitting.find((other) => dyOf(other) === value));
     if (both.every((other) => other !== undefined)) {
-      return { terms: both, weights: both.map(weightOf), mode: INTERLEAVED, x: pair.matrix } as const;
+      return { terms: both, weights: both.map(weightOf), mode: INTERLEAVED, x: pair.matrix, scale: 1 } as const;
     }
   }
-  const x = e.halfOf(dyOf(term));
+  const { value: source, alpha: scale } = unscaled(e, dyOf(term));
+  if (scale !== 1) {
+    return { terms: [term], weights: [weightOf(term)], mode: STACKED, x: e.halfOf(source), scale } as const;
+  }
+  const x = e.halfOf(source);
   const members = fitting
-    .filter((other) => pairGradient(e, dyOf(other)) === undefined)
+    .filter((other) => pairGradient(e, dyOf(other)) === undefined && unscaled(e, dyOf(other)).alpha === 1)
     .map((other) => ({ other, part: e.halfOf(dyOf(other)) }))
     .filter(({ part }) => part.name === x.name)
     .sort((a, b) => a.part.offset - b.part.offset);
@@ -141,11 +146,12 @@ function gradientsBeside(e: Emitter, term: Term, terms: readonly Term[]) {
     members.length > 1 &&
     members.every(({ part }, index) => part.offset === (index === 0 ? 0 : endOf(members[index - 1].part))) &&
     endOf(members[members.length - 1].part) === x.stride;
-  if (!isWhole) return { terms: [term], weights: [weightOf(term)], mode: STACKED, x } as const;
+  if (!isWhole) return { terms: [term], weights: [weightOf(term)], mode: STACKED, x, scale } as const;
   return {
     terms: members.map(({ other }) => other),
     weights: members.map(({ other }) => weightOf(other)),
     mode: STACKED,
     x: { ...x, offset: 0, width: x.stride },
+    scale,
   } as const;
 }
