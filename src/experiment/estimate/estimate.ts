@@ -35,6 +35,8 @@ export interface RunEstimate {
 }
 
 const FLOAT_BYTES = 4;
+/** Seconds a token costs however small the model is: calls of the engine, drawing, text. Seen with models of 0.2 to 0.5 M weights. */
+const LEAST_SECONDS = { sampled: 1 / 15_000, trained: 1 / 50_000 };
 
 /** Estimates the stages of a plan of this configuration. Errors: those of `task.modelSource`. */
 export async function estimateRun(
@@ -47,8 +49,13 @@ export async function estimateRun(
   const estimates = stages.map((stage): StageEstimate => {
     const { sampled = [], trained = [] } = stage.work;
     const total = (parts: readonly ModelTokens[]) => parts.reduce((sum, { tokens }) => sum + tokens, 0);
-    const secondsOf = (parts: readonly ModelTokens[], flop: (shape: TransformerConfig) => number, rate: number) =>
-      summed(parts.map(({ model, tokens }) => over(shapeOf(model), (shape) => (tokens * flop(shape)) / rate)));
+    const secondsOf = (
+      parts: readonly ModelTokens[],
+      flop: (shape: TransformerConfig) => number,
+      rate: number,
+      least: number,
+    ) =>
+      summed(parts.map(({ model, tokens }) => over(shapeOf(model), (shape) => tokens * (flop(shape) / rate + least))));
     const { prompt, response } = task.expectedTokens;
     return {
       kind: stage.kind,
@@ -58,8 +65,18 @@ export async function estimateRun(
       trainedTokens: total(trained),
       memoryBytes: memoryOf(stage, { shapeOf, sizes }),
       seconds: summed([
-        secondsOf(sampled, (shape) => samplingFlop(shape, prompt + response / 2), rates.sampledFlopPerSecond),
-        secondsOf(trained, (shape) => trainingFlop(shape, prompt + response), rates.trainedFlopPerSecond),
+        secondsOf(
+          sampled,
+          (shape) => samplingFlop(shape, prompt + response / 2),
+          rates.sampledFlopPerSecond,
+          LEAST_SECONDS.sampled,
+        ),
+        secondsOf(
+          trained,
+          (shape) => trainingFlop(shape, prompt + response),
+          rates.trainedFlopPerSecond,
+          LEAST_SECONDS.trained,
+        ),
       ]),
     };
   });
