@@ -7,7 +7,7 @@ export type TiltedArm = Extract<ArmConfig, { arm: 'antidistillation' | 'permutat
 export const isTilted = (arm: ArmConfig): arm is TiltedArm =>
   arm.arm === 'antidistillation' || arm.arm === 'permutation';
 
-export const tiltOf = (arm: TiltedArm): Tilt => ({
+const tiltOf = (arm: TiltedArm): Tilt => ({
   estimator: arm.estimator,
   order: arm.order,
   permuted: arm.arm === 'permutation',

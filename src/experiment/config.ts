@@ -65,7 +65,7 @@ const tilt = {
     .describe("whiteBox: the proxy is the student's own base"),
 };
 
-export const armSchema = z.discriminatedUnion('arm', [
+const armSchema = z.discriminatedUnion('arm', [
   z.strictObject({ arm: z.literal('greedy'), ...shared }),
   z.strictObject({ arm: z.literal('temperature'), ...shared, temperature }),
   z.strictObject({ arm: z.literal('maskedTemperature'), ...shared, temperature, support }),

@@ -47,7 +47,7 @@ export interface Sizes {
   readonly maxBatch: number;
 }
 
-export interface StageInputs {
+interface StageInputs {
   /** models: from0, from1 …; needs: holdout. */
   model: { readonly request: ModelRequest; readonly recipe: unknown };
   /** Questions [from, to) answered by the model `teacher`. needs: proxy, strength where the tilt asks for them. */

@@ -1,5 +1,5 @@
 /** The stages of a run folder: each a folder of its own, written aside and moved to its place when it is whole. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError } from '../support/errors.js';
@@ -40,7 +40,7 @@ export function readRecord<K extends StageKind = StageKind>(run: string, id: str
   }
 }
 
-export interface UnfinishedStage {
+interface UnfinishedStage {
   /** What a crash leaves of it is found again. */
   readonly folder: string;
   /** For what is no part of the result; removed at the end. */
@@ -73,16 +73,6 @@ export async function beginStage(run: string, { id }: Pick<AnyStage, 'id'>): Pro
         throw fileError(error, 'write', target);
       }
     },
-  };
-}
-
-/** Names of the stages, done and begun, that a run folder holds. */
-export function storedStages(run: string): { done: string[]; begun: string[] } {
-  const folder = join(run, STAGES);
-  const names = existsSync(folder) ? readdirSync(folder) : [];
-  return {
-    done: names.filter((name) => !name.startsWith('.') && existsSync(join(folder, name, RECORD))),
-    begun: names.filter((name) => name.startsWith('.')).map((name) => name.slice(1)),
   };
 }
 

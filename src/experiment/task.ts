@@ -141,7 +141,7 @@ export interface ResponseGroup {
 }
 
 /** A second way of asking students, to see what they know whatever their style. */
-export interface Probe {
+interface Probe {
   /** Of a column: `explicit`. */
   readonly name: string;
   readonly description: string;
@@ -186,9 +186,6 @@ export interface Task {
   describe(groups: readonly ResponseGroup[]): readonly FactTable[];
   dispose(): void;
 }
-
-/** What `src/experiment/<kind>/task.ts` exports, as `openEmbeddedTask` and `openDatasetTask`. */
-export type OpenTask<Config> = (config: Config, options?: OpenTaskOptions) => Promise<Task>;
 
 export interface OpenTaskOptions {
   /** Only to tell the stages of a run and what they cost: data and models need not be there. */

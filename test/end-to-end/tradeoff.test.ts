@@ -59,6 +59,9 @@ const stagesDone = (name: string): string[] => {
     : [];
 };
 
+/** Enough where the tables do not matter. */
+const small = configFile({ arms: [{ arm: 'temperature' }] });
+
 const whole = await runJson(tradeoff('whole'));
 
 describe('a run', () => {
@@ -129,9 +132,9 @@ describe('a run that is broken off', () => {
   });
 
   test('by Ctrl-C stops cleanly and says how to go on', async () => {
-    const child = start(tradeoff('stopped'));
+    const child = start(tradeoff('stopped', small));
     const timer = setInterval(() => {
-      if (stagesDone('stopped').length < 2) return;
+      if (stagesDone('stopped').length < 1) return;
       clearInterval(timer);
       child.kill('SIGINT');
     }, 5);
@@ -142,11 +145,11 @@ describe('a run that is broken off', () => {
   });
 
   test('by the death of a process that computes names the stage, exits 2 and loses nothing', async () => {
-    const child = start(tradeoff('stopped'));
+    const child = start(tradeoff('stopped', small));
     const timer = setInterval(() => {
       const lock = join(output('stopped'), 'lock.json');
       const [worker] = existsSync(lock) ? JSON.parse(readFileSync(lock, 'utf8')).workers : [];
-      if (worker === undefined || stagesDone('stopped').length < 3) return;
+      if (worker === undefined || stagesDone('stopped').length < 2) return;
       clearInterval(timer);
       process.kill(worker.pid, 'SIGKILL');
     }, 5);
@@ -161,7 +164,7 @@ describe('a run that is broken off', () => {
 
   test('by a full disk says so, exits 2 and goes on when there is room', async () => {
     const limited = { shell: 'trap "" XFSZ; ulimit -f 24' }; // blocks of 1 KiB
-    const { code, stderr } = await run(tradeoff('full'), limited);
+    const { code, stderr } = await run(tradeoff('full', small), limited);
     assert.equal(code, 2, stderr);
     assert.match(stderr, /Cannot write .*: the disk is full \(EFBIG\)\. Free some space, then run the command again\./);
     assert.ok(!existsSync(join(output('full'), 'lock.json')));
@@ -171,8 +174,8 @@ describe('a run that is broken off', () => {
   });
 });
 
-test('of two at once on one folder the second waits, and both end with the same tables', async () => {
-  const [first, second] = [start(tradeoff('shared')), start(tradeoff('shared'))];
+test('of two at once on one folder the second waits, and finds everything done', async () => {
+  const [first, second] = [start(tradeoff('shared', small)), start(tradeoff('shared', small))];
   const results = await Promise.all([finish(first), finish(second)]);
   assert.deepEqual(
     results.map(({ code }) => code),
@@ -180,7 +183,8 @@ test('of two at once on one folder the second waits, and both end with the same 
   );
   const waited = results.filter(({ stderr }) => /is in use by process \d+ since .*Waiting for it/.test(stderr));
   assert.equal(waited.length, 1);
-  assert.deepEqual(tables('shared'), tables('whole'));
+  const alone = tables('whole').points.filter(({ arm }: Row) => arm === 'temperature');
+  assert.deepEqual(tables('shared').points, alone);
 });
 
 describe('a run folder', () => {
@@ -190,7 +194,7 @@ describe('a run folder', () => {
     const before = readFileSync(runFile, 'utf8');
     writeFileSync(runFile, before.replace('"schemaVersion": 1', '"schemaVersion": 0'));
     const listed = readdirSync(at, { recursive: true }).sort();
-    const { code, stderr } = await run(tradeoff('shared'));
+    const { code, stderr } = await run(tradeoff('shared', small));
     assert.equal(code, 2);
     assert.match(
       stderr,
@@ -205,6 +209,13 @@ describe('a run folder', () => {
     assert.equal(code, 2);
     assert.match(stderr, /azeotrope: .*file/);
   });
+});
+
+test('answers of which none can be read end the run with one of them, before any student is trained', async () => {
+  const { code, stderr } = await run(tradeoff('unread', configFile({ sampling: { maxBatch: 32, maxTokens: 2 } })));
+  assert.equal(code, 2, stderr);
+  assert.match(stderr, /None of the teacher's \d+ answers \(.+\) could be read as an answer.*One of them: "/);
+  assert.ok(!stagesDone('unread').some((id) => id.startsWith('student')));
 });
 
 test('a configuration that is wrong is told line by line, before anything is made', async () => {
