@@ -19,7 +19,7 @@ export interface Compiler {
   dispose(): void;
 }
 
-export interface BindOptions extends Pick<SessionOptions, 'plannedMemory'> {
+interface BindOptions extends Pick<SessionOptions, 'plannedMemory'> {
   readonly precision?: Precision | undefined;
   /**
    * The graph runs many times between two changes of its parameters (inference). In bfloat16 weights are then packed once, for all

@@ -13,7 +13,8 @@ import {
 import { type Lowering, loweringTable } from './lowering-table.js';
 import { type OnnxNode, writeOnnxModel } from './model-writer.js';
 import { decodeLoweringTable } from './native/decode.js';
-import { deferredKinds, type NativeLowering, nativeLoweringTable } from './native-lowering-table.js';
+import type { NativeLowering } from './native/lowering.js';
+import { deferredKinds, nativeLoweringTable } from './native-lowering-table.js';
 
 export function compileGraph(graph: Graph, options: LoweringOptions): CompiledModel {
   const emitter = createEmitter(graph, options, lowerOnce());

@@ -4,8 +4,6 @@
  * nothing of it.
  */
 import type { OpKind } from '../graph/catalogue.js';
-import type { Node } from '../graph/types.js';
-import type { Emitter } from './emitter.js';
 import { lowerAttention, lowerAttentionBackward, lowerReshape, lowerRotary } from './native/attention.js';
 import {
   floatAttention,
@@ -24,16 +22,11 @@ import {
 import { lowerSwiglu, lowerSwigluBackward } from './native/gated.js';
 import { lowerHeadLoss, lowerHeadLossBackward } from './native/head.js';
 import { lowerLinear, lowerLinearInputGradient, lowerLinearWeightGradient } from './native/linear.js';
+import type { NativeLoweringTable } from './native/lowering.js';
 import { lowerRmsNorm, lowerRmsNormBackward } from './native/norm.js';
 import { lowerAdamw, lowerScatterAddRows } from './native/optimizer.js';
 import { lowerAdd } from './native/sum.js';
 import { vocabularyLowerings } from './native/vocabulary.js';
-
-/** Emits the op's nodes and binds its outputs in some form; false: declined, and nothing is bound. */
-export type NativeLowering<K extends OpKind> = (e: Emitter, node: Node<K>) => boolean;
-
-/** Candidates, tried in order. */
-export type NativeLoweringTable = { readonly [K in OpKind]?: readonly NativeLowering<K>[] };
 
 export const nativeLoweringTable: NativeLoweringTable = {
   add: [lowerAdd],

@@ -6,7 +6,7 @@ import type koffiModule from 'koffi';
 import { ConfigError, messageOf } from '../../support/errors.js';
 
 /** Instruction sets that kernels are written for, least first; each contains those before it. */
-export const KERNEL_LEVELS = ['none', 'portable', 'avx2', 'avx512', 'amx'] as const;
+const KERNEL_LEVELS = ['none', 'portable', 'avx2', 'avx512', 'amx'] as const;
 export type KernelLevel = (typeof KERNEL_LEVELS)[number];
 
 /** The kernels that a runtime computes with. */

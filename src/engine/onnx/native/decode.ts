@@ -4,8 +4,8 @@
  */
 import type { Node, Value } from '../../graph/types.js';
 import type { Emitter } from '../emitter.js';
-import type { NativeLoweringTable } from '../native-lowering-table.js';
 import { lowerDecodeGated, lowerDecodeLinear, lowerDecodeSum } from './decode-linear.js';
+import type { NativeLoweringTable } from './lowering.js';
 import { flatName } from './unshaped.js';
 import { vocabularyLowerings } from './vocabulary.js';
 

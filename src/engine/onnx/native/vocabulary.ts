@@ -5,7 +5,7 @@
 import type { OpKind } from '../../graph/catalogue.js';
 import type { Node, Value } from '../../graph/types.js';
 import type { Emitter } from '../emitter.js';
-import type { NativeLoweringTable } from '../native-lowering-table.js';
+import type { NativeLoweringTable } from './lowering.js';
 
 /** The operands of the node of this kind that makes a value. */
 function operandsOf(e: Emitter, value: Value | undefined, kind: OpKind): readonly Value[] {
