@@ -3,7 +3,7 @@ import { trainRows } from '../jobs/train-rows.js';
 import { LORA_MODULES } from '../model/lora.js';
 import { type TrainingConfig, trainingSchema } from '../training/config.js';
 import { commandOptions, defineCommand } from './command.js';
-import { chatDateOption, chatOption, modelOption, openOptions, precisionOption } from './model-option.js';
+import { chatDateOption, chatOption, modelOption, openOptions } from './model-option.js';
 
 const { lora: _lora, activationCheckpointing: _checkpointing, seed: _seed, ...trainingOptions } = trainingSchema.shape;
 
@@ -15,7 +15,6 @@ export const train = defineCommand({
     'config.json (--init). The same command continues a stopped run.',
   options: commandOptions({
     model: modelOption.optional(),
-    precision: precisionOption,
     init: z.string().optional().meta({
       description: 'config.json of a model to train from scratch; --model then gives the tokenizer',
       placeholder: 'file',

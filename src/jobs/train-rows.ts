@@ -157,7 +157,6 @@ async function identityOf({
   merge,
   chat,
   chatDate,
-  precision,
   config,
 }: TrainRowsOptions): Promise<Record<string, unknown>> {
   const contentOf = async (path: string | undefined) => {
@@ -175,8 +174,6 @@ async function identityOf({
     merge: merge ?? false,
     chat: chat ?? 'auto',
     chatDate: chatDate ?? null,
-    // Left out where it is the default, so that runs of earlier versions stay themselves.
-    ...(precision === 'bfloat16' && { precision }),
     config,
   };
 }
