@@ -71,7 +71,7 @@ static void test_linear(void) {
     back.in[0] = dy, back.in[1] = pack.out[1];
     must_run(&back);
     check_close("dx", back.out[0], dx, EXACT);
-    Call gradient = {.table = az_linear_ops, .name = "WeightGradient", .in = {dy, x}, .num_inputs = 2, .num_outputs = 1};
+    Call gradient = {.table = az_linear_ops, .name = "WeightGradient", .floats = {1}, .in = {dy, x}, .num_inputs = 2, .num_outputs = 1};
     const int64_t ints[] = {rows, 0, 0, dy.dim[1], 0, x.dim[1], width, n};
     memcpy(gradient.ints, ints, sizeof ints);
     must_run(&gradient);

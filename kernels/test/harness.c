@@ -221,9 +221,9 @@ void check_same(const char *what, Tensor a, Tensor b, size_t bytes) {
 
 /* --- all tests */
 
-extern const Test float_rows_tests[], float_attention_tests[];
+extern const Test float_rows_tests[], float_attention_tests[], float_vocabulary_tests[];
 #if defined(__x86_64__)
-extern const Test half_tests[];
+extern const Test half_tests[], decode_tests[];
 #endif
 extern const Test plain_tests[];
 
@@ -232,8 +232,10 @@ int main(void) {
       plain_tests,
       float_rows_tests,
       float_attention_tests,
+      float_vocabulary_tests,
 #if defined(__x86_64__)
       half_tests,
+      decode_tests,
 #endif
   };
   int num_failed = 0;
