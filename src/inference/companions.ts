@@ -47,8 +47,9 @@ export function createJoinedRunner(
     return runner;
   });
   const runners = [main, ...others];
-  const inTurn = async (run: (runner: StepRunner) => Promise<void>): Promise<void> => {
-    for (const runner of runners) await run(runner);
+  // Runs of one runtime keep their order: asked for together, the next begins where the one before it ends.
+  const together = async (run: (runner: StepRunner) => Promise<void>): Promise<void> => {
+    await Promise.all(runners.map(run));
   };
   return {
     ensure(need, used) {
@@ -57,8 +58,8 @@ export function createJoinedRunner(
     copy(from, to, count) {
       for (const runner of runners) runner.copy(from, to, count);
     },
-    prefill: (step) => inTurn((runner) => runner.prefill(step)),
-    decode: (batch, rows, used) => inTurn((runner) => runner.decode(batch, rows, used)),
+    prefill: (step) => together((runner) => runner.prefill(step)),
+    decode: (batch, rows, used) => together((runner) => runner.decode(batch, rows, used)),
     result: main.result,
     dispose() {
       for (const runner of runners) runner.dispose();

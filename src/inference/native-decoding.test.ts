@@ -4,7 +4,7 @@ import { after, describe, test } from 'node:test';
 import { createCompiler, effectivePrecision } from '../engine/compiler.js';
 import { openRuntime } from '../engine/runtime/open.js';
 import type { TransformerConfig } from '../model/config.js';
-import { createModel, type LanguageModel } from '../model/language-model.js';
+import { createModel, type LanguageModel, withLora } from '../model/language-model.js';
 import { createRandom } from '../support/random.js';
 import { createGenerator, type GeneratorOptions } from './generator.js';
 import type { GenerationRequest } from './request.js';
@@ -55,8 +55,18 @@ const CONFIGS: Readonly<Record<string, TransformerConfig>> = {
   'heads of 128, one group a head': { ...base, headSize: 128, numHeads: 2, numKvHeads: 2, hiddenSize: 320 },
 };
 
-const modelOf = (name: string, compiler = half): LanguageModel =>
-  createModel(compiler, CONFIGS[name], createRandom(`native ${name}`));
+const ADAPTED = 'adapters on every layer';
+
+function modelOf(name: string, compiler = half): LanguageModel {
+  if (name !== ADAPTED) return createModel(compiler, CONFIGS[name], createRandom(`native ${name}`));
+  const random = createRandom('adapters');
+  const lora = { rank: 5, alpha: 8, targetModules: ['q_proj', 'k_proj', 'o_proj', 'gate_proj', 'down_proj'] };
+  const model = withLora(createModel(compiler, base, random), lora, { random });
+  for (const [key, { data }] of model.parameters) {
+    if (key.includes('lora_B')) data.set(data.map(() => 0.1 * random.normal()));
+  }
+  return model;
+}
 
 /** Prompts from 1 token to more than two chunks, sampled in every way that changes no logits. */
 const requests = (): GenerationRequest[] =>
@@ -114,7 +124,7 @@ async function derivatives(
 }
 
 describe('in bfloat16', { skip }, () => {
-  for (const name of Object.keys(CONFIGS)) {
+  for (const name of [...Object.keys(CONFIGS), ADAPTED]) {
     test(`${name}: tokens and log-probabilities are the same bits in batches of 1, 4 and 32, in chunks of 16 and 256, and when scored`, async () => {
       const model = modelOf(name);
       const alone = await traces(model, { maxBatch: 1 });
