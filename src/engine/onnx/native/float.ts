@@ -21,7 +21,7 @@ function emitFloat(
     attributes,
     outputs.map(({ shape }) => ({ type: 'float32', shape })),
   );
-  outputs.forEach((value, index) => e.bind(value, names[index]));
+  for (const [index, value] of outputs.entries()) e.bind(value, names[index]);
   return true;
 }
 
