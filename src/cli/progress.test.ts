@@ -22,6 +22,12 @@ test('slow work is told in seconds each, long work in minutes and hours, finishe
   assert.equal(done, 'sampling: 50/50 prompts, 2.0 s each, 2 min in all');
 });
 
+test('of work whose parts take unequal times the share is told, without a rate', () => {
+  const run = { label: 'run', total: 100, unit: '%', initial: 20 };
+  assert.equal(formatProgress({ ...run, numDone: 40.9, elapsedMs: 20_000 }), 'run: 40 %, 57 s left');
+  assert.equal(formatProgress({ ...run, numDone: 100, elapsedMs: 20_000 }), 'run: 100 %, 20 s in all');
+});
+
 function capture(isTTY: boolean) {
   const stream = Object.assign(new PassThrough({ encoding: 'utf8' }), { isTTY });
   return { stream, text: () => stream.read() ?? '' };

@@ -2,6 +2,7 @@
 import type { RunTables } from '../experiment/run-tradeoff.js';
 import { findResults } from '../report/findings.js';
 import { percentWithInterval } from '../report/format.js';
+import { readCertainty, readEffect } from '../report/paragraphs.js';
 import { readResult } from '../report/reading.js';
 import { isOrdinary } from '../report/settings.js';
 
@@ -12,6 +13,8 @@ export function summarizeRun({ tradeoff, details }: RunTables): string {
   const findings = findResults(tradeoff);
   const { headline, verdict, paragraphs } = readResult(findings, details);
   const { undistilled } = findings;
+  // The headline and the table say the one, the report the other: a screen has no room for both.
+  const leftOut = [readEffect(findings, details.task.chance)?.title, readCertainty(findings)?.title];
   const rows = [
     ['', 'teacher', 'student'],
     ...findings.settings
@@ -25,7 +28,7 @@ export function summarizeRun({ tradeoff, details }: RunTables): string {
   ];
   const cost = tradeoff.cost.find(({ arm }) => arm === 'antidistillation');
   const texts = [
-    ...paragraphs.map(({ title, text }) => `${title}: ${text}`),
+    ...paragraphs.filter(({ title }) => !leftOut.includes(title)).map(({ title, text }) => `${title} ${text}`),
     ...(cost
       ? [
           `Cost: a token under antidistillation sampling takes ${cost.relativeToPlain.toFixed(2)} times as long as plain.`,
@@ -33,7 +36,7 @@ export function summarizeRun({ tradeoff, details }: RunTables): string {
       : []),
   ];
   const quick = details.isQuick ? 'A quick run: fewer points, fewer traces; its numbers are rough.\n\n' : '';
-  return `\n${quick}${wrap(`${headline} ${verdict}`.trim())}\n\n${alignColumns(rows)}\n\n${texts.map((text) => wrap(text)).join('\n')}\n`;
+  return `\n${quick}${wrap(`${headline} ${verdict}`.trim())}\n\n${alignColumns(rows)}\n  Correct answers, with 95 % intervals.\n\n${texts.map((text) => wrap(text)).join('\n')}\n`;
 }
 
 function alignColumns(rows: readonly (readonly string[])[]): string {

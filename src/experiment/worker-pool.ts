@@ -35,14 +35,14 @@ export function startWorker(start: Omit<Extract<Order, { type: 'start' }>, 'type
     stderr = (stderr + text).slice(-STDERR_KEPT);
   });
   let isDisposed = false;
-  let label = 'starting';
+  let isStarting = true;
   let listener: ((report: WorkerReport) => void) | undefined;
   let reject: ((error: Error) => void) | undefined;
   child.on('message', (report: WorkerReport) => listener?.(report));
   child.on('error', (error) => reject?.(error));
   // `close` comes when its output has been read to the end as well.
   child.on('close', (code, signal) => {
-    if (!isDisposed) reject?.(death(child, { code, signal, label, stderr }));
+    if (!isDisposed) reject?.(death(child, { code, signal, isStarting, stderr }));
   });
   const send = (order: Order): void => {
     // A process that has just died is told of by `close`.
@@ -51,7 +51,7 @@ export function startWorker(start: Omit<Extract<Order, { type: 'start' }>, 'type
   const waitFor = <T>(answer: (report: WorkerReport, resolve: (value: T) => void) => void): Promise<T> =>
     new Promise<T>((resolve, onError) => {
       if (child.exitCode !== null || child.signalCode !== null) {
-        onError(death(child, { code: child.exitCode, signal: child.signalCode, label, stderr }));
+        onError(death(child, { code: child.exitCode, signal: child.signalCode, isStarting, stderr }));
         return;
       }
       reject = onError;
@@ -70,7 +70,7 @@ export function startWorker(start: Omit<Extract<Order, { type: 'start' }>, 'type
     pid: child.pid ?? -1,
     ready,
     run(stage, { onProgress, onLog }) {
-      label = stage.label;
+      isStarting = false;
       const done = waitFor<boolean>((report, resolve) => {
         if (report.type === 'progress') onProgress(report.doneFraction);
         else if (report.type === 'log') onLog(report.message);
@@ -96,12 +96,12 @@ function failure({ message, stack, isUserError }: Extract<WorkerReport, { type: 
 
 function death(
   child: ChildProcess,
-  about: { code: number | null; signal: string | null; label: string; stderr: string },
+  about: { code: number | null; signal: string | null; isStarting: boolean; stderr: string },
 ): Error {
-  const { code, signal, label, stderr } = about;
+  const { code, signal, isStarting, stderr } = about;
   const how = signal === null ? `with exit code ${code}` : `by ${signal}`;
   const last = stderr.trim() === '' ? '' : `\nIts last words: ${stderr.trim()}`;
   return new BackendError(
-    `The process ${child.pid} that worked on “${label}” was ended ${how}${signal === 'SIGKILL' ? ', perhaps for want of memory (try --workers 1)' : ''}. What is done is kept: run the same command again to go on.${last}`,
+    `The process ${child.pid}${isStarting ? ', which was starting,' : ' that worked on this'} was ended ${how}${signal === 'SIGKILL' ? ', perhaps for want of memory (try --workers 1)' : ''}. What is done is kept: run the same command again to go on.${last}`,
   );
 }
