@@ -2,7 +2,7 @@
  * Where lowerings write their nodes. A node asked for twice (same op, inputs and attributes) is emitted once: the backward op
  * of a step can name what its forward op already computed and gets it for nothing.
  */
-import { invariant } from '../../support/errors.js';
+import { BackendError, invariant } from '../../support/errors.js';
 import { sameShape, sizeOf } from '../graph/shape-rules.js';
 import type { Dtype, Node, Shape, TypedArray, Value } from '../graph/types.js';
 import { createGraphView, type GraphView } from './graph-view.js';
@@ -221,7 +221,14 @@ export function createEmitter(
     },
     node: (op, inputs, attributes, numOutputs) => emit('', op, inputs, attributes, numOutputs),
     contrib: (op, inputs, attributes, numOutputs) => emit('com.microsoft', op, inputs, attributes, numOutputs),
-    native: (op, inputs, attributes, outputs) => emit(NATIVE_DOMAIN, op, inputs, attributes, outputs),
+    native(op, inputs, attributes, outputs) {
+      if (!self.options.kernels.has(op)) {
+        throw new BackendError(
+          `The library of kernels has no op ${op}: it is older than the program. Run \`node scripts/build-kernels.mjs\`.`,
+        );
+      }
+      return emit(NATIVE_DOMAIN, op, inputs, attributes, outputs);
+    },
     floats: (shape, data) => initializer(`floats ${counter}`, 'float32', shape, () => data),
     ints: (values, dtype = 'int64') =>
       initializer(`${dtype} ${values.join()}`, dtype, [values.length], () =>
