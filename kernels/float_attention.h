@@ -17,7 +17,7 @@ typedef struct {
 /* A block of queries of row b and key/value head g. */
 typedef struct {
   int64_t b, g, first; /* pair, counted within the row and head */
-  int count, vecs;
+  int count, vecs, parts; /* lanes, vectors and parts of vectors that hold them */
 } Queries;
 
 static inline int64_t num_blocks(const Extents *e) { return (e->time * (e->heads / e->groups) + QUERIES - 1) / QUERIES; }
@@ -28,6 +28,7 @@ static inline Queries queries_of(const Extents *e, int64_t index) {
   Queries q = {.b = index / blocks / e->groups, .g = index / blocks % e->groups, .first = index % blocks * QUERIES};
   q.count = (int)MIN(QUERIES, pairs - q.first);
   q.vecs = (q.count + LANES - 1) / LANES;
+  q.parts = (q.count + PART - 1) / PART;
   return q;
 }
 

@@ -73,13 +73,13 @@ static void backward(const Job *job, const Queries *q, Scratch *x, int64_t width
   copy_rows(e, q, job->d_out, x->d_out_rows, width);
   set_delta(job, q, x);
   multiply((Product){.c = x->p, .a = job->k + at, .b = x->queries, .c_row = QUERIES, .a_row = p_step, .a_step = 1,
-                     .b_row = QUERIES, .rows = end, .steps = size, .vecs = q->vecs});
+                     .b_row = QUERIES, .rows = end, .steps = size, .parts = q->parts});
   normalise(q, x, end);
   for (int64_t key = 0; key < end; key += KEYS) {
     const int64_t n = MIN(KEYS, end - key), from = at + key * p_step;
     const float *p = x->p + key * QUERIES;
     multiply((Product){.c = x->ds, .a = job->v + from, .b = x->d_out, .c_row = QUERIES, .a_row = p_step, .a_step = 1,
-                       .b_row = QUERIES, .rows = n, .steps = size, .vecs = q->vecs});
+                       .b_row = QUERIES, .rows = n, .steps = size, .parts = q->parts});
     for (int v = 0; v < q->vecs; v++) {
       Vec delta = v_load(x->delta + v * LANES), scale = v_all(job->scale);
       for (int64_t j = 0; j < n; j++) {
@@ -88,9 +88,9 @@ static void backward(const Job *job, const Queries *q, Scratch *x, int64_t width
       }
     }
     multiply((Product){.c = x->dq, .a = job->k + from, .b = x->ds, .c_row = QUERIES, .a_row = 1, .a_step = p_step,
-                       .b_row = QUERIES, .rows = size, .steps = n, .vecs = q->vecs, .is_added = key > 0});
+                       .b_row = QUERIES, .rows = size, .steps = n, .parts = q->parts, .is_added = key > 0});
     Product down = {.c = x->dk + key * width, .a = x->ds, .b = x->query_rows, .c_row = width, .a_row = QUERIES, .a_step = 1,
-                    .b_row = width, .rows = n, .steps = q->count, .vecs = width / LANES, .is_added = 1};
+                    .b_row = width, .rows = n, .steps = q->count, .parts = width / PART, .is_added = 1};
     multiply(down);
     down.c = x->dv + key * width, down.a = p, down.b = x->d_out_rows;
     multiply(down);

@@ -107,7 +107,7 @@ static void attend(const Job *job, const Queries *q, Scratch *x) {
   for (int64_t key = 0; key < end; key += KEYS) {
     const int64_t n = MIN(KEYS, end - key), from = at + key * m->p_step;
     Product scores = {.c = x->p, .a = m->k + from, .b = queries, .c_row = QUERIES, .a_row = m->p_step, .a_step = 1};
-    scores.b_row = QUERIES, scores.rows = n, scores.steps = size, scores.vecs = q->vecs;
+    scores.b_row = QUERIES, scores.rows = n, scores.steps = size, scores.parts = q->parts;
     multiply(scores);
     if (is_moving) {
       scores.c = x->z, scores.b = moved;
@@ -117,7 +117,7 @@ static void attend(const Job *job, const Queries *q, Scratch *x) {
     }
     weigh(job, q, x, key, n, o, is_moving ? to : NULL);
     Product sums = {.c = o, .a = m->v + from, .b = x->p, .c_row = QUERIES, .a_row = 1, .a_step = m->p_step};
-    sums.b_row = QUERIES, sums.rows = size, sums.steps = n, sums.vecs = q->vecs, sums.is_added = key > 0;
+    sums.b_row = QUERIES, sums.rows = size, sums.steps = n, sums.parts = q->parts, sums.is_added = key > 0;
     multiply(sums);
     if (is_moving) {
       sums.c = to, sums.b = x->z;

@@ -3,59 +3,64 @@
 #define AZ_FLOAT_PRODUCT_H
 #include "lanes.h"
 
-/* Rows and vectors of the result that stay in registers. */
+/* Rows and parts of vectors of the result that stay in registers; more rows where one part is enough (a step of decoding). */
 #if defined(__AVX512F__)
-enum { TILE_ROWS = 8, TILE_VECS = 2 };
+enum { TILE_ROWS = 8, TILE_PARTS = 2 };
+#elif defined(__AVX2__)
+enum { TILE_ROWS = 4, TILE_PARTS = 2 };
 #else
-enum { TILE_ROWS = 4, TILE_VECS = 1 };
+enum { TILE_ROWS = 4, TILE_PARTS = 4 };
 #endif
+enum { NARROW_ROWS = 8 };
 
-/* c (+)= a·b. a(r, s) lies at a[r·a_row + s·a_step]; rows of b and c hold whole vectors. */
+/* c (+)= a·b. a(r, s) lies at a[r·a_row + s·a_step]; rows of b and c hold whole parts. */
 typedef struct {
   float *c;
   const float *a, *b;
   int64_t c_row, a_row, a_step, b_row;
-  int64_t rows, steps, vecs;
+  int64_t rows, steps, parts;
   int is_added;
 } Product;
 
-/* Rows r … r + num_rows − 1, vectors v … v + num_vecs − 1: each element's additions go along s, whatever stands beside it. */
-INLINE void product_tile(const Product *x, int64_t r, int64_t v, const int num_rows, const int num_vecs) {
-  Vec sums[TILE_ROWS][TILE_VECS];
-  float *c = x->c + r * x->c_row + v * LANES;
-  const float *a = x->a + r * x->a_row, *b = x->b + v * LANES;
+INLINE Part part_load(const float *from) { return (Part) * (const Unaligned *)from; }
+
+/* Rows r … r + num_rows − 1, parts from `v` on: each element's additions go along s, whatever stands beside it. */
+INLINE void product_tile(const Product *x, int64_t r, int64_t v, const int num_rows, const int num_parts) {
+  Part sums[NARROW_ROWS][TILE_PARTS];
+  float *c = x->c + r * x->c_row + v * PART;
+  const float *a = x->a + r * x->a_row, *b = x->b + v * PART;
   const int64_t c_row = x->c_row, a_row = x->a_row, a_step = x->a_step, b_row = x->b_row;
 #pragma GCC unroll 8
   for (int i = 0; i < num_rows; i++)
-#pragma GCC unroll 2
-    for (int j = 0; j < num_vecs; j++) sums[i][j] = x->is_added ? v_load(c + i * c_row + j * LANES) : v_zero();
+#pragma GCC unroll 4
+    for (int j = 0; j < num_parts; j++) sums[i][j] = x->is_added ? part_load(c + i * c_row + j * PART) : (Part){0};
   for (int64_t s = 0; s < x->steps; s++) {
-    Vec right[TILE_VECS];
-#pragma GCC unroll 2
-    for (int j = 0; j < num_vecs; j++) right[j] = v_load(b + s * b_row + j * LANES);
+    Part right[TILE_PARTS];
+#pragma GCC unroll 4
+    for (int j = 0; j < num_parts; j++) right[j] = part_load(b + s * b_row + j * PART);
 #pragma GCC unroll 8
     for (int i = 0; i < num_rows; i++) {
-      Vec left = v_all(a[i * a_row + s * a_step]);
-#pragma GCC unroll 2
-      for (int j = 0; j < num_vecs; j++) sums[i][j] = v_fma(left, right[j], sums[i][j]);
+      Part left = part_all(a[i * a_row + s * a_step]);
+#pragma GCC unroll 4
+      for (int j = 0; j < num_parts; j++) sums[i][j] = part_fma(left, right[j], sums[i][j]);
     }
   }
 #pragma GCC unroll 8
   for (int i = 0; i < num_rows; i++)
-#pragma GCC unroll 2
-    for (int j = 0; j < num_vecs; j++) v_store(c + i * c_row + j * LANES, sums[i][j]);
+#pragma GCC unroll 4
+    for (int j = 0; j < num_parts; j++) *(Unaligned *)(c + i * c_row + j * PART) = (Unaligned)sums[i][j];
 }
 
-/* All rows of num_vecs vectors. */
-INLINE void product_columns(const Product *x, int64_t v, const int num_vecs) {
+/* All rows of num_parts parts. */
+INLINE void product_columns(const Product *x, int64_t v, const int num_rows, const int num_parts) {
   int64_t r = 0;
-  for (; r + TILE_ROWS <= x->rows; r += TILE_ROWS) product_tile(x, r, v, TILE_ROWS, num_vecs);
-  for (; r < x->rows; r++) product_tile(x, r, v, 1, num_vecs);
+  for (; r + num_rows <= x->rows; r += num_rows) product_tile(x, r, v, num_rows, num_parts);
+  for (; r < x->rows; r++) product_tile(x, r, v, 1, num_parts);
 }
 
 static __attribute__((noinline)) void multiply(Product x) {
   int64_t v = 0;
-  for (; v + TILE_VECS <= x.vecs; v += TILE_VECS) product_columns(&x, v, TILE_VECS);
-  for (; v < x.vecs; v++) product_columns(&x, v, 1);
+  for (; v + TILE_PARTS <= x.parts; v += TILE_PARTS) product_columns(&x, v, TILE_ROWS, TILE_PARTS);
+  for (; v < x.parts; v++) product_columns(&x, v, NARROW_ROWS, 1);
 }
 #endif
