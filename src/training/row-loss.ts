@@ -3,7 +3,7 @@ import type { MicroBatch, TrainingExample } from './batches.js';
 import type { NamedArrays } from './bound-batches.js';
 import type { TokenLoss } from './objective.js';
 
-export interface PreparedRows {
+interface PreparedRows {
   /** What takes the place of the rows; each has a response token. */
   readonly examples: readonly TrainingExample[];
   /** Writes the inputs of the loss, by name, for a part of these rows. */
