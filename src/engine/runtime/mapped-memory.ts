@@ -17,7 +17,7 @@ const MADV_HUGEPAGE = 14;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 /** Below this a mapping of its own wastes more than it saves. */
 const SMALLEST_MAPPING_BYTES = 256 * 1024;
-const SMALLEST_HUGE_BYTES = 4 * 2 ** 20;
+const SMALLEST_HUGE_BYTES = 2 * 2 ** 20;
 /** Large pages start at multiples of this. */
 const HUGE_PAGE_BYTES = 2 ** 21;
 
