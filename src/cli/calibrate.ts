@@ -18,7 +18,7 @@ import {
 } from './model-option.js';
 import { orderOption, proxyOptions } from './proxy-option.js';
 
-const { proxyModel, estimator, epsilon } = proxyOptions;
+const { proxyModel, proxyTokenizer, estimator, epsilon } = proxyOptions;
 
 export const calibrate = defineCommand({
   description:
@@ -58,6 +58,7 @@ export const calibrate = defineCommand({
     samples: z.int().min(1).default(1).meta({ description: 'Responses to each question' }),
     timeLimitMs: timeLimitOption,
     proxyModel,
+    proxyTokenizer,
     estimator,
     epsilon,
     order: orderOption,
@@ -89,6 +90,8 @@ export const calibrate = defineCommand({
       const proxy = await openProxy(config.proxy, opened, {
         ...openOptions(context, { threads }),
         proxyModel: checkpoint,
+        proxyTokenizer: config.proxyTokenizer,
+        log: context.log,
       });
       try {
         const { temperature, topK, topP, minP, repetitionPenalty } = config;

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { OpenedModel } from '../jobs/open-model.js';
 import { type OpenedProxy, openProxy } from '../jobs/open-proxy.js';
 import { ESTIMATOR_KINDS } from '../methods/antidistillation/estimators.js';
+import { TOKENIZER_MATCHES, type TokenizerMatch } from '../tokenizer/fingerprint.js';
 import type { CommandContext } from './command.js';
 import { openOptions } from './model-option.js';
 
@@ -15,6 +16,10 @@ export const proxyOptions = {
     description: "The proxy's checkpoint",
     placeholder: 'model',
     whenAbsent: 'the one the proxy was made with',
+  }),
+  proxyTokenizer: z.enum(TOKENIZER_MATCHES).default('equal').meta({
+    description:
+      "How far the proxy's tokenizer must be the model's: equal, or but for special tokens, whose Δ is 0 where they differ",
   }),
   estimator: z.enum(ESTIMATOR_KINDS).default('jvp').meta({
     description:
@@ -35,10 +40,16 @@ export const orderOption = z.enum(['paper', 'reference-code']).default('paper').
 /** The proxy that the options name, if any, for a teacher that is open. */
 export async function openProxyOption(
   context: CommandContext,
-  config: { proxy?: string | undefined; proxyModel?: string | undefined; threads?: number | undefined },
+  config: {
+    proxy?: string | undefined;
+    proxyModel?: string | undefined;
+    proxyTokenizer: TokenizerMatch;
+    threads?: number | undefined;
+  },
   teacher: OpenedModel,
 ): Promise<OpenedProxy | undefined> {
-  const { proxy, proxyModel, threads } = config;
+  const { proxy, proxyModel, proxyTokenizer, threads } = config;
   if (proxy === undefined) return undefined;
-  return openProxy(proxy, teacher, { ...openOptions(context, { threads }), proxyModel });
+  const { log } = context;
+  return openProxy(proxy, teacher, { ...openOptions(context, { threads }), proxyModel, proxyTokenizer, log });
 }

@@ -88,15 +88,19 @@ export const score = defineCommand({
 function checkOptions(config: {
   proxy?: string | undefined;
   proxyModel?: string | undefined;
+  proxyTokenizer: string;
   estimator: string;
   epsilon?: number | undefined;
   lambda: number;
   distribution: boolean;
   [option: string]: unknown;
 }): void {
-  const { proxy, proxyModel, estimator, epsilon, lambda, distribution } = config;
-  if (proxy === undefined && (proxyModel !== undefined || epsilon !== undefined || lambda !== 0)) {
-    throw new ConfigError('--proxy-model, --epsilon and --lambda are about a proxy. Name its folder with --proxy.');
+  const { proxy, proxyModel, proxyTokenizer, estimator, epsilon, lambda, distribution } = config;
+  const isAboutProxy = proxyModel !== undefined || proxyTokenizer !== 'equal' || epsilon !== undefined || lambda !== 0;
+  if (proxy === undefined && isAboutProxy) {
+    throw new ConfigError(
+      '--proxy-model, --proxy-tokenizer, --epsilon and --lambda are about a proxy. Name its folder with --proxy.',
+    );
   }
   if (epsilon !== undefined && estimator === 'jvp') {
     throw new ConfigError('--estimator jvp is the exact derivative: it has no step. Leave --epsilon out.');

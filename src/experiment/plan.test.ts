@@ -148,6 +148,14 @@ describe('what a stage is called', () => {
     );
   });
 
+  test('tells where proxies may have other special tokens than the teacher: in all that their gradients decide', async () => {
+    const [, , isReplaced] = DEPENDENTS.find(([name]) => name === 'holdout.count')!;
+    assert.deepEqual(
+      await replacedBy(() => {}, plannedTask({ proxyTokenizer: 'except-special' })),
+      all.filter((label) => isReplaced(label) && !label.startsWith('holdout')),
+    );
+  });
+
   test('is that of what it needs, all the way up: the same ids above and below, or other ones', async () => {
     const numbers = fc.record({
       holdout: fc.integer({ min: 1, max: 3 }),

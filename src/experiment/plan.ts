@@ -104,7 +104,10 @@ async function createPlanner(config: RunConfig, task: Task) {
     return book.add({
       kind: 'proxy',
       label: `proxy gradient: ${request.role} ${request.seed}${request.kind === 'default' ? '' : ` (${request.kind})`}, ${nameOfReplicate(replicate)}`,
-      inputs: { microBatchTokens: training.microBatchTokens },
+      inputs: {
+        microBatchTokens: training.microBatchTokens,
+        ...(task.proxyTokenizer !== 'equal' && { proxyTokenizer: task.proxyTokenizer }),
+      },
       models: { proxy: await book.model(request), teacher: await book.model(requestOf('teacher', replicate)) },
       needs,
       // Forward, backward, and the study of ε: about an epoch of training.

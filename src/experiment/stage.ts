@@ -4,6 +4,7 @@
  */
 import type { EstimatorKind } from '../methods/antidistillation/estimators.js';
 import { sha256OfJson } from '../support/hash.js';
+import type { TokenizerMatch } from '../tokenizer/fingerprint.js';
 import type { TrainingConfig } from '../training/config.js';
 import type { StrengthConfig } from './config.js';
 import type { Count, ShownTrace } from './records.js';
@@ -61,8 +62,8 @@ interface StageInputs {
     /** Of undefended traces: that no answer can be read is then an error and not a result. */
     readonly mustParse: boolean;
   };
-  /** models: proxy, teacher (for its tokenizer); needs: holdout. */
-  proxy: { readonly microBatchTokens: number };
+  /** models: proxy, teacher (for its tokenizer); needs: holdout. `proxyTokenizer`, of the task, is absent where it is 'equal'. */
+  proxy: { readonly microBatchTokens: number; readonly proxyTokenizer?: TokenizerMatch };
   /** models: teacher, proxy; needs: proxy. */
   strength: Sizes & {
     readonly strength: StrengthConfig;

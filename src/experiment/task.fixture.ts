@@ -18,6 +18,7 @@ export function plannedTask(changes: Partial<Task> = {}): Task {
     judge: unasked,
     probes: [{ name: 'explicit', description: '', forbidden: ['and'] }],
     proxyKinds: { other: 'another' },
+    proxyTokenizer: 'equal',
     attacks: {
       adapted: { description: '', traceMultiple: 2, numCleanTraces: 10, examples: unasked },
     },

@@ -7,6 +7,7 @@ import type { Compiler } from '../engine/compiler.js';
 import type { TransformerConfig } from '../model/config.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { ExampleOptions, TextRow } from '../tokenizer/example.js';
+import type { TokenizerMatch } from '../tokenizer/fingerprint.js';
 import type { Tokenizer } from '../tokenizer/types.js';
 import type { TrainingExample } from '../training/batches.js';
 import type { TrainingConfig } from '../training/config.js';
@@ -176,6 +177,8 @@ export interface Task {
   readonly probes: readonly Probe[];
   /** Kinds of proxy beside `default`, by name: a sentence each for the report. */
   readonly proxyKinds: Readonly<Record<string, string>>;
+  /** How far the tokenizers of proxies must be the teacher's. */
+  readonly proxyTokenizer: TokenizerMatch;
   /** By name. */
   readonly attacks: Readonly<Record<string, Attack>>;
   /** Errors: ConfigError for a seed or kind that the task does not have. */

@@ -84,7 +84,7 @@ const LEAST_QUESTIONS = 4;
  */
 export async function calibrateAccuracy(
   opened: OpenedModel,
-  { proxy, model: proxyModel, forDefence: { readGradient } }: OpenedProxy,
+  { proxy, model: proxyModel, forDefence: { readGradient, unsharedIds } }: OpenedProxy,
   options: CalibrateAccuracyOptions,
 ): Promise<AccuracyCalibration> {
   const {
@@ -108,7 +108,7 @@ export async function calibrateAccuracy(
       `${data}: ${items.length} questions are too few to calibrate on: each half needs ${LEAST_QUESTIONS}, and a point of accuracy hundreds.`,
     );
   }
-  const defence = createDefence(proxyModel, proxy, { ...options, readGradient });
+  const defence = createDefence(proxyModel, proxy, { ...options, readGradient, unsharedIds });
   const grader = createGrader({ timeLimitMs: options.timeLimitMs });
   try {
     const measure = async (half: readonly TaskItem[], lambda: number): Promise<Measured> => {

@@ -58,7 +58,7 @@ const LEAST_PROMPTS = 4;
  */
 export async function calibrateStrength(
   opened: OpenedModel,
-  { proxy, model: proxyModel, forDefence: { readGradient } }: OpenedProxy,
+  { proxy, model: proxyModel, forDefence: { readGradient, unsharedIds } }: OpenedProxy,
   options: CalibrateOptions,
 ): Promise<Calibration> {
   const { model, tokenizer } = opened;
@@ -76,7 +76,7 @@ export async function calibrateStrength(
     return { id: String(row.id), promptTokens, maxTokens: limit, sampler, seed };
   });
   const [searched, keptBack] = [0, 1].map((parity) => requests.filter((_, index) => index % 2 === parity));
-  const defence = createDefence(proxyModel, proxy, { ...options, readGradient });
+  const defence = createDefence(proxyModel, proxy, { ...options, readGradient, unsharedIds });
   try {
     const measure = async (lambda: number, prompts: typeof requests): Promise<Divergence> => {
       const generator = createGenerator(model, {

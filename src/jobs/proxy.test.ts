@@ -272,6 +272,82 @@ describe('teacher and proxy', () => {
     renamed.dispose();
   });
 
+  test('of other special tokens are accepted where that is asked for: Δ is 0 there, and as ever elsewhere', async () => {
+    const location = goldenPath('families/qwen2.5-padded');
+    const other = file('other-specials');
+    cpSync(location, other, { recursive: true });
+    for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
+      const text = readFileSync(join(other, name), 'utf8');
+      writeFileSync(join(other, name), text.replaceAll('"<s>"', '"<begin>"').replaceAll('"</s>"', '"<end>"'));
+    }
+    await make(other, file('other-specials-proxy'), { holdout: words });
+    const wide = await open(location);
+    await assert.rejects(
+      openProxy(file('other-specials-proxy'), wide),
+      /ConfigError: .*same tokenizer: id 1 is the special token "<s>".*"<begin>".*--proxy-tokenizer except-special; .* task\.models\.proxyTokenizer/,
+    );
+    const told: string[] = [];
+    const opened = await openProxy(file('other-specials-proxy'), wide, {
+      proxyTokenizer: 'except-special',
+      log: (message) => void told.push(message),
+    });
+    assert.deepEqual(told, ['The special tokens of teacher and proxy differ at 2 ids (1, 2): Δ is 0 there.']);
+    const same = await open(other);
+    const unchanged = await openProxy(file('other-specials-proxy'), same, { proxyTokenizer: 'except-special' });
+    assert.deepEqual(unchanged.forDefence.unsharedIds, []);
+    const input = write('specials.jsonl', [{ id: 'a', tokens: [7, 2, 9, 1, 10, 30] }]);
+    const [lambda, temperature, topK] = [0.3, 1, 100];
+    for (const estimator of ['jvp', 'central'] as const) {
+      const score = async (sampled: OpenedModel, proxy: typeof opened, strength: number) => {
+        const output = file(`specials-${estimator}-${strength}-${proxy === opened}.jsonl`);
+        const deltas = { proxy, estimator, distribution: { temperature, lambda: strength } };
+        await scoreRows(sampled, { input, output, topK, deltas });
+        return read(output)[0];
+      };
+      const [zeroed, whole] = [await score(wide, opened, lambda), await score(same, unchanged, lambda)];
+      const isUnshared = (id: number) => id === 1 || id === 2;
+      const deltaOf = (row: Row, id: number) => row.deltaTop.at(-1).find(([each]: [number]) => each === id)?.[1];
+      zeroed.tokens.slice(1).forEach((id: number, index: number) => {
+        assert.equal(zeroed.delta[index + 1] + 0, isUnshared(id) ? 0 : whole.delta[index + 1]);
+      });
+      assert.ok(whole.delta[1] !== 0 && whole.delta[3] !== 0);
+      for (const id of [3, 30, 99]) {
+        assert.ok(deltaOf(zeroed, id) === undefined || deltaOf(zeroed, id) === deltaOf(whole, id));
+      }
+      // In the distribution too: the odds of an unshared token against the untilted distribution are those of Δ = 0.
+      const plain = (await score(wide, opened, 0)).probabilities;
+      const gain = (row: Row, id: number) => Math.log(row.probabilities[id] / plain[id]);
+      assert.ok(Math.abs(gain(zeroed, 1) - gain(zeroed, 2)) < 1e-9);
+      assert.ok(Math.abs(gain(whole, 1) - gain(whole, 2)) > 1e-6);
+      const shift = gain(zeroed, 30) - gain(zeroed, 1);
+      assert.ok(Math.abs(shift - (gain(whole, 30) - gain(whole, 40) + gain(zeroed, 40) - gain(zeroed, 1))) < 1e-6);
+    }
+    const mixed = file('mixed');
+    cpSync(other, mixed, { recursive: true });
+    const ordinary = readFileSync(join(mixed, 'tokenizer.json'), 'utf8').replaceAll('"w42"', '"forty-two"');
+    writeFileSync(join(mixed, 'tokenizer.json'), ordinary);
+    const renamed = await open(mixed);
+    const proxy = file('other-specials-proxy');
+    await assert.rejects(openProxy(proxy, renamed), (error: Error) => !/except-special/.test(error.message));
+    await assert.rejects(
+      openProxy(proxy, renamed, { proxyTokenizer: 'except-special' }),
+      /ConfigError: .*id 42 is "forty-two".*"w42".*Choose a proxy of the teacher's family\.$/,
+    );
+    const longer = file('longer');
+    cpSync(location, longer, { recursive: true });
+    const tokenizerFile = JSON.parse(readFileSync(join(longer, 'tokenizer.json'), 'utf8'));
+    tokenizerFile.added_tokens.push({ ...tokenizerFile.added_tokens[0], id: 110, content: '<think>', special: false });
+    writeFileSync(join(longer, 'tokenizer.json'), JSON.stringify(tokenizerFile));
+    const thinking = await open(longer);
+    const short = await paddedModel('short', 104);
+    await make(short, file('short-proxy'), { holdout: words });
+    await assert.rejects(
+      openProxy(file('short-proxy'), thinking, { proxyTokenizer: 'except-special' }),
+      /ConfigError: .*id 110 is "<think>" in .*longer, but the embedding of .*short has 104 rows/,
+    );
+    for (const each of [opened, unchanged, wide, same, renamed, thinking]) each.dispose();
+  });
+
   test('may be one checkpoint, which is then in memory once', async () => {
     const model = await open(proxyLocation);
     const before = runtime.ownedBytes;

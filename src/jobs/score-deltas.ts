@@ -37,7 +37,12 @@ export function createDeltaScorer({ model, tokenizer }: OpenedModel, options: De
   const { proxy, distribution } = options;
   const { estimator: kind, epsilon = proxy?.proxy.epsilon ?? 0 } = options;
   const estimator =
-    proxy === undefined ? undefined : createDeltaEstimator(proxy.model, proxy.proxy.gradient, { kind, epsilon });
+    proxy &&
+    createDeltaEstimator(proxy.model, proxy.proxy.gradient, {
+      kind,
+      epsilon,
+      unsharedIds: proxy.forDefence.unsharedIds,
+    });
   const checker = proxy === undefined ? undefined : createScorer(proxy.model);
   const isNamed = tokenizer === undefined ? undefined : (id: number) => tokenizer.tokenOf(id) !== undefined;
   return {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { canonicalJson } from '../support/hash.js';
 import type { Tokenizer } from './types.js';
 
 /**
@@ -29,11 +30,49 @@ export function describeFirstDifference(
 ): string | undefined {
   if (a.fingerprint === b.fingerprint) return undefined;
   for (let id = 0; id < Math.max(a.vocabSize, b.vocabSize); id++) {
-    const [left, right] = [describeId(a, id), describeId(b, id)];
-    if (left !== right) return `id ${id} is ${left} in ${names[0]} and ${right} in ${names[1]}`;
+    if (describeId(a, id) !== describeId(b, id)) return describeAt(id, [a, b], names);
   }
-  return `${names[0]} and ${names[1]} have the same tokens but cut or join text differently (merges, normaliser or pre-tokenizer)`;
+  return describeSettings(names);
 }
+
+/** How far two tokenizers must agree: in everything, or in everything but added (special) tokens. */
+export const TOKENIZER_MATCHES = ['equal', 'except-special'] as const;
+
+export type TokenizerMatch = (typeof TOKENIZER_MATCHES)[number];
+
+/**
+ * Compares tokenizers that may differ in added tokens. `unsharedIds`, rising: ids that name different added tokens, or one in one of
+ * them alone; every other id means the same, and text between added tokens is cut alike. Whether a token counts as special and
+ * what is put around a text do not matter. `difference`: the first other one, as a sentence.
+ */
+export function compareOrdinaryTokens(
+  a: Tokenizer,
+  b: Tokenizer,
+  names: readonly [string, string],
+): { readonly unsharedIds: readonly number[] } | { readonly difference: string } {
+  const unsharedIds: number[] = [];
+  if (a.fingerprint === b.fingerprint) return { unsharedIds };
+  const isOrdinary = (tokenizer: Tokenizer, id: number) =>
+    tokenizer.tokenOf(id) !== undefined && !tokenizer.isAdded(id);
+  for (let id = 0; id < Math.max(a.vocabSize, b.vocabSize); id++) {
+    const isNamedAlike = a.tokenOf(id) === b.tokenOf(id);
+    const [isLeft, isRight] = [isOrdinary(a, id), isOrdinary(b, id)];
+    if (isNamedAlike ? isLeft && isRight && describeId(a, id) !== describeId(b, id) : isLeft || isRight) {
+      return { difference: describeAt(id, [a, b], names) };
+    }
+    if (!isNamedAlike) unsharedIds.push(id);
+  }
+  const isCutAlike = a.cuttingFingerprint === b.cuttingFingerprint;
+  const isJoinedAlike = canonicalJson(a.assembly) === canonicalJson(b.assembly);
+  return isCutAlike && isJoinedAlike ? { unsharedIds } : { difference: describeSettings(names) };
+}
+
+function describeAt(id: number, [a, b]: readonly [Tokenizer, Tokenizer], names: readonly [string, string]): string {
+  return `id ${id} is ${describeId(a, id)} in ${names[0]} and ${describeId(b, id)} in ${names[1]}`;
+}
+
+const describeSettings = ([a, b]: readonly [string, string]): string =>
+  `${a} and ${b} have the same tokens but cut or join text differently (merges, normaliser or pre-tokenizer)`;
 
 function describeId(tokenizer: Tokenizer, id: number): string {
   const token = tokenizer.tokenOf(id);

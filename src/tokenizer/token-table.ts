@@ -1,4 +1,5 @@
 import { ModelLoadError } from '../support/errors.js';
+import { sha256 } from '../support/hash.js';
 import { createDetokenizer, noSuchId } from './detokenizer.js';
 import { fingerprintOf } from './fingerprint.js';
 import type { Surround } from './post-processor.js';
@@ -8,12 +9,16 @@ import type { Vocabulary } from './vocabulary.js';
 /** A vocabulary with its rules, as read from any source. */
 export interface TokenTable extends Vocabulary {
   readonly specialIds: ReadonlySet<number>;
+  /** The special ones among them. */
+  readonly addedIds: ReadonlySet<number>;
   readonly assembly: TextAssembly;
   readonly bytesOfToken: (token: string) => Uint8Array;
   /** What encoding adds by default. */
   readonly surround: Surround;
   /** Text of all settings that shape ids, for the fingerprint. */
   readonly settings: () => string;
+  /** Text of those that cut a text between its added tokens. */
+  readonly cuttingSettings: () => string;
   /** Ids of a text without what `surround` adds. */
   readonly idsOf: (text: string) => number[];
 }
@@ -39,6 +44,7 @@ export function tokenizerOf(table: TokenTable, roles: Roles): Tokenizer {
   let largest = 0;
   for (const id of tokenById.keys()) largest = Math.max(largest, id);
   let fingerprint: string | undefined;
+  let cuttingFingerprint: string | undefined;
   const tokenizer: Tokenizer = {
     ...roles,
     vocabSize: largest + 1,
@@ -46,6 +52,10 @@ export function tokenizerOf(table: TokenTable, roles: Roles): Tokenizer {
     get fingerprint() {
       fingerprint ??= fingerprintOf(tokenizer, table.settings());
       return fingerprint;
+    },
+    get cuttingFingerprint() {
+      cuttingFingerprint ??= sha256(table.cuttingSettings());
+      return cuttingFingerprint;
     },
     encode(text, { addSpecialTokens = true } = {}) {
       const ids = table.idsOf(text);
@@ -59,6 +69,7 @@ export function tokenizerOf(table: TokenTable, roles: Roles): Tokenizer {
     tokenOf: (id) => tokenById.get(id),
     idOf: (token) => idByToken.get(token),
     isSpecial: (id) => specialIds.has(id),
+    isAdded: (id) => table.addedIds.has(id),
     bytesOf(id) {
       const token = tokenById.get(id);
       if (token === undefined) throw noSuchId(id, largest + 1);

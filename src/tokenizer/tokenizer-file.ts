@@ -34,13 +34,16 @@ export function readTokenizerFile(content: unknown): TokenTable {
   }
   const { assembly, bytesOfToken } = decodingRules(file.decoder);
   const { vocab: _, ...modelSettings } = settings.model;
+  const { normalizer, pre_tokenizer } = settings;
   return {
     ...vocabulary,
+    addedIds: new Set(addedTokens.map(({ id }) => id)),
     specialIds: new Set(addedTokens.filter((token) => token.special).map((token) => token.id)),
     assembly,
     bytesOfToken,
     surround,
     settings: () => canonicalJson({ ...settings, model: modelSettings, surround, decoder: file.decoder ?? null }),
+    cuttingSettings: () => canonicalJson({ normalizer, pre_tokenizer, model: modelSettings }),
     idsOf: encoderOf(settings, unknownTokenOf(model, vocabulary)),
   };
 }

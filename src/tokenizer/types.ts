@@ -27,6 +27,8 @@ export interface Tokenizer {
   readonly assembly: TextAssembly;
   /** SHA-256 over ids, tokens and all settings: equal fingerprints give equal ids. */
   readonly fingerprint: string;
+  /** SHA-256 over the rules that cut a text between its added tokens: merges, normaliser, pre-tokenizer. */
+  readonly cuttingFingerprint: string;
   /** Ids of a text. `addSpecialTokens` (default true) adds what the tokenizer itself adds (bos). */
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
   /** Text of ids; `skipSpecialTokens` default false. Ids that name no token: DataError. Bytes that are no UTF-8 become U+FFFD. */
@@ -35,6 +37,8 @@ export interface Tokenizer {
   tokenOf(id: number): string | undefined;
   idOf(token: string): number | undefined;
   isSpecial(id: number): boolean;
+  /** Whether it stands beside the vocabulary that texts are cut into: special tokens, and such as `<think>` that no text is without. */
+  isAdded(id: number): boolean;
   /** Bytes that this token contributes to the text (needed to detokenise piece by piece); empty for special tokens. */
   bytesOf(id: number): Uint8Array;
 }

@@ -37,14 +37,18 @@ export function wordTokenizer(source: Extract<TokenizerSource, { kind: 'words' }
   const eosTokenId = roleId('eosToken', eosToken);
   const unknownId = roleId('unknownToken', unknownToken);
   const encoder = new TextEncoder();
+  const specialIds = new Set([bosTokenId, eosTokenId].filter((id) => id !== undefined));
+  const settings = () => canonicalJson({ kind: 'words', unknownToken });
   const table: TokenTable = {
     tokenById: new Map(words.entries()),
     idByToken,
-    specialIds: new Set([bosTokenId, eosTokenId].filter((id) => id !== undefined)),
+    specialIds,
+    addedIds: specialIds,
     assembly: { separator: ' ', strippedSpaces: 0, firstTokenWithoutSpaces: false },
     bytesOfToken: (token) => encoder.encode(token),
     surround: { before: bosTokenId === undefined ? [] : [bosTokenId], after: [] },
-    settings: () => canonicalJson({ kind: 'words', unknownToken }),
+    settings,
+    cuttingSettings: settings,
     idsOf: (text) => (text.match(/\S+/g) ?? []).map((word, index) => idOfWord(word, index)),
   };
   const idOfWord = (word: string, index: number): number => {

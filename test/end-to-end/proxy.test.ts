@@ -60,6 +60,7 @@ test('a mistake is one message and exit code 2, and nothing is written', async (
     [[...make, '--holdout', empty], /empty\.jsonl: there are no rows in this file/],
     [[...make, '--holdout', file('gone.jsonl')], /Cannot read .*gone\.jsonl/],
     [[...score, '--lambda', '0.1', '--distribution'], /are about a proxy\. Name its folder with --proxy/],
+    [[...score, '--proxy-tokenizer', 'except-special'], /--proxy-tokenizer.* are about a proxy/],
     [[...score, '--proxy', proxy, '--lambda', '0.1'], /--lambda shapes the distribution alone\. Add --distribution/],
     [[...score, '--proxy', proxy, '--epsilon', '0.1'], /--estimator jvp is the exact derivative/],
     [[...score, '--proxy', proxy, '--proxy-model', proxyModel], /a model of another configuration/],

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { datasetSchema, KNOWN_DATASETS } from '../../tasks/datasets/config.js';
 import { PROMPT_TEMPLATES } from '../../tasks/datasets/prompts.js';
+import { TOKENIZER_MATCHES } from '../../tokenizer/fingerprint.js';
 import { trainingSchema } from '../../training/config.js';
 
 const KNOWN = Object.keys(KNOWN_DATASETS) as (keyof typeof KNOWN_DATASETS)[];
@@ -122,6 +123,10 @@ export const datasetTaskSchema = z.strictObject({
     teacher: modelSchema,
     proxy: modelSchema,
     student: modelSchema,
+    proxyTokenizer: z
+      .enum(TOKENIZER_MATCHES)
+      .default('equal')
+      .describe("how far the tokenizers of proxies must be the teacher's; special tokens that differ have Δ 0"),
     proxyKinds: z
       .record(z.string(), z.strictObject({ description: z.string(), model: modelSchema }))
       .default({})

@@ -71,14 +71,14 @@ function configOf(task: object) {
   });
 }
 
-const run = (name: string, task: object = {}) =>
+const run = (name: string, task: object = {}, log: (message: string) => void = () => {}) =>
   runTradeoff({
     config: configOf(task),
     isQuick: false,
     output: join(folder, name),
     command: 'test',
     signal: new AbortController().signal,
-    log: () => {},
+    log,
   });
 
 describe('a run over files', () => {
@@ -95,6 +95,18 @@ describe('a run over files', () => {
     assert.equal(plain.meanKlNats, null);
     assert.ok(tilted.meanKlNats! > 0.01 && tilted.meanKlNats! < 0.2, `${tilted.meanKlNats}`);
     assert.equal(tradeoff.undistilled[0].total, 10);
+  });
+
+  test('takes a proxy of other special tokens where it is told to, and says how many have no Δ', async () => {
+    const proxy = renamed('other-end', (tokenizer) => tokenizer.replaceAll('"</s>"', '"<end>"'));
+    const config = join(proxy, 'tokenizer_config.json');
+    writeFileSync(config, readFileSync(config, 'utf8').replaceAll('"</s>"', '"<end>"'));
+    await assert.rejects(run('refused', { models: { ...models, proxy } }), /id 2 .*task\.models\.proxyTokenizer/);
+    const told: string[] = [];
+    const task = { models: { ...models, proxy, proxyTokenizer: 'except-special' } };
+    const { tradeoff } = await run('accepted', task, (message) => void told.push(message));
+    assert.equal(told.filter((message) => /differ at 1 id \(2\): Δ is 0 there/.test(message)).length, 1);
+    assert.ok(tradeoff.points[1].meanKlNats! > 0.01);
   });
 
   test('ends with one clear message where models, answers or files are at fault', async () => {

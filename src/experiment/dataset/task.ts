@@ -72,6 +72,7 @@ export async function openDatasetTask(
     proxyKinds: Object.fromEntries(
       Object.entries(config.models.proxyKinds).map(([name, { description }]) => [name, description]),
     ),
+    proxyTokenizer: config.models.proxyTokenizer,
     attacks: { verified: onlyRight(judge) },
     modelSource: (request) => sourceOf(config, request, { isPlan }),
     async buildModel(request, context) {

@@ -59,6 +59,7 @@ export async function openEmbeddedTask({ models = SHIPPED_MODELS }: EmbeddedTask
       },
     ],
     proxyKinds: PROXY_KINDS,
+    proxyTokenizer: 'equal',
     attacks: ATTACKS,
     modelSource: async (request) => sourceOf(request, models),
     buildModel,

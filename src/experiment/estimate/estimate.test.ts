@@ -39,6 +39,7 @@ describe('the recipes', () => {
       );
       assert.deepEqual([training.schedule, training.batchSize, training.epochs], ['cosine', 32, 4]);
       assert.ok(task.kind === 'dataset' && task.forceAnswers);
+      assert.equal(task.models.proxyTokenizer, 'except-special');
       assert.equal(task.maxTokens, name === 'paper-math.yaml' ? 2048 : 1024);
       const shares = task.sources.find(({ splits }) => splits.distil !== undefined)!.splits;
       assert.ok(Math.abs(shares.distil! / (shares.distil! + shares.holdout!) - 0.7) < 1e-9);

@@ -56,8 +56,8 @@ export async function prepareDefence(
   const { proxy, gradient } = parts;
   invariant(proxy !== undefined && gradient !== undefined, 'a tilt without a proxy');
   const opened = await context.open(proxy);
-  checkVocabulary(teacher, opened, opened.checkpoint.location);
+  const unsharedIds = checkVocabulary(teacher, opened, context.task);
   const artefact = readProxy(context.folderOf(gradient), opened.model.config);
   const { estimator, order, permuted } = tilt;
-  return { artefact, defence: createDefence(opened.model, artefact, { estimator, order, permuted }) };
+  return { artefact, defence: createDefence(opened.model, artefact, { estimator, order, permuted, unsharedIds }) };
 }

@@ -1,6 +1,6 @@
 /** Holdout traces to the gradient of a proxy, with the study of ε. */
 import { join } from 'node:path';
-import { checkVocabulary } from '../../jobs/open-proxy.js';
+import { checkVocabulary, describeUnshared } from '../../jobs/open-proxy.js';
 import { createProxy } from '../../methods/antidistillation/create-proxy.js';
 import { writeProxy } from '../../methods/antidistillation/proxy.js';
 import { packageVersion } from '../../support/package-version.js';
@@ -13,7 +13,8 @@ import { readTraces } from './traces.js';
 export async function runProxy(stage: Stage<'proxy'>, context: StageContext): Promise<StageResults['proxy']> {
   const { inputs, models, needs } = stage;
   const [proxy, teacher] = [await context.open(models.proxy), await context.open(models.teacher)];
-  checkVocabulary(teacher, proxy, proxy.checkpoint.location);
+  const unsharedIds = checkVocabulary(teacher, proxy, context.task);
+  if (unsharedIds.length > 0) context.log(describeUnshared(unsharedIds));
   const rows = await readTraces(context.folderOf(needs.holdout));
   const examples = rows.map(
     ({ id, promptTokens, tokens }): TrainingExample => ({

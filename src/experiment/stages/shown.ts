@@ -1,4 +1,5 @@
 /** The first traces of an arm, token by token, with Δ under a proxy whoever sampled them: what the report shows side by side. */
+import { checkVocabulary } from '../../jobs/open-proxy.js';
 import { createDeltaEstimator } from '../../methods/antidistillation/estimators.js';
 import { readProxy } from '../../methods/antidistillation/proxy.js';
 import type { Tokenizer } from '../../tokenizer/types.js';
@@ -34,9 +35,11 @@ async function deltasOf(
   context: StageContext,
   traces: readonly JudgedTrace[],
 ): Promise<(number | null)[][]> {
-  const { model } = await context.open(models.proxy);
+  const [teacher, proxy] = [await context.open(models.teacher), await context.open(models.proxy)];
+  const unsharedIds = checkVocabulary(teacher, proxy, context.task);
+  const { model } = proxy;
   const { gradient, epsilon } = readProxy(context.folderOf(needs.proxy), model.config);
-  const estimator = createDeltaEstimator(model, gradient, { kind: 'central', epsilon });
+  const estimator = createDeltaEstimator(model, gradient, { kind: 'central', epsilon, unsharedIds });
   try {
     const rows = traces.map(({ id, promptTokens, tokens }) => ({ id, tokens: [...promptTokens, ...tokens] }));
     const numbers = await estimator.estimate(rows, { signal: context.signal });

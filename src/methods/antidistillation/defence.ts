@@ -19,6 +19,8 @@ export interface DefenceOptions {
   readonly readGradient?: GradientReader | undefined;
   /** The model is no one else's: central differences then move it, instead of a second copy, and leave it moved. Default false. */
   readonly isOwn?: boolean | undefined;
+  /** Ids that name another token in the teacher than in the proxy: their Δ is 0. Default none. */
+  readonly unsharedIds?: readonly number[] | undefined;
 }
 
 /** Antidistillation sampling, ready for `createGenerator({ processors: [tilt(lambda)], companions })`. */
@@ -32,13 +34,24 @@ export interface Defence {
 
 /** `model` is the proxy's, in memory; it stays the caller's. */
 export function createDefence(model: LanguageModel, proxy: ProxyArtefact, options: DefenceOptions = {}): Defence {
-  const { estimator = 'central', epsilon = proxy.epsilon, order = 'paper', permuted = false, isOwn = false } = options;
+  const {
+    estimator = 'central',
+    epsilon = proxy.epsilon,
+    order = 'paper',
+    permuted = false,
+    isOwn = false,
+    unsharedIds = [],
+  } = options;
   const readGradient = options.readGradient ?? readerOf(proxy);
   const { companions, dispose } = companionsOf(model, readGradient, { estimator, epsilon, isOwn });
   const { gradientNorm, lossNats, responseTokens } = proxy;
-  const record = { gradientNorm, lossNats, responseTokens };
+  const record = {
+    ...{ gradientNorm, lossNats, responseTokens },
+    ...(unsharedIds.length > 0 && { numUnsharedIds: unsharedIds.length }),
+  };
   return {
-    tilt: (lambda) => createTilt({ lambda, estimator, epsilon, order, permuted, companions, proxy: record }),
+    tilt: (lambda) =>
+      createTilt({ lambda, estimator, epsilon, order, permuted, companions, unsharedIds, proxy: record }),
     companions,
     dispose,
   };

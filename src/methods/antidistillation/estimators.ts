@@ -20,13 +20,17 @@ export interface DeltaEstimator {
   dispose(): void;
 }
 
-/** An estimator of Δ for given tokens. `epsilon` is the step of a difference, in units of `gradient`; jvp needs none. */
+/**
+ * An estimator of Δ for given tokens. `epsilon` is the step of a difference, in units of `gradient`; jvp needs none. Δ is 0 at
+ * `unsharedIds`, which mean another token to whoever gives the rows.
+ */
 export function createDeltaEstimator(
   model: LanguageModel,
   gradient: ReadonlyMap<string, Float32Array>,
-  { kind, epsilon }: { kind: EstimatorKind; epsilon: number },
+  options: { kind: EstimatorKind; epsilon: number; unsharedIds?: readonly number[] | undefined },
 ): DeltaEstimator {
-  const { readout, made } = prepare(model, gradient, { kind, epsilon });
+  const { readout: numbers, made } = prepare(model, gradient, options);
+  const readout: Readout = { ...numbers, zeroIds: options.unsharedIds };
   return {
     estimate: (rows, options) => readTokens(readout, rows, options),
     dispose() {

@@ -7,15 +7,18 @@ import type { Tensor } from '../../engine/runtime/types.js';
 import { headParameterName } from '../../model/parameters.js';
 import { invariant } from '../../support/errors.js';
 import type { BoundTrunk, TrunkSource } from './trunk.js';
+import { withZeros } from './with-zeros.js';
 
 /**
  * What is read from hidden states h [n, C] and a head E [V, C], with f(h, E) = log softmax(h·Eᵀ):
  * logits: h·Eᵀ of one source. derivative: d/dt f along the source's direction. difference: slope · (f of the first − f of the second).
+ * The numbers of `zeroIds` are 0.
  */
-export type Readout =
+export type Readout = { readonly zeroIds?: readonly number[] | undefined } & (
   | { readonly kind: 'logits'; readonly sources: readonly [TrunkSource] }
   | { readonly kind: 'derivative'; readonly sources: readonly [TrunkSource] }
-  | { readonly kind: 'difference'; readonly sources: readonly [TrunkSource, TrunkSource]; readonly slope: number };
+  | { readonly kind: 'difference'; readonly sources: readonly [TrunkSource, TrunkSource]; readonly slope: number }
+);
 
 /** What one position asks for. */
 export interface ReadoutRequest {
@@ -63,7 +66,7 @@ export function bindReadout(
   readout: Readout,
   { capacity, output }: { capacity: number; output: { readonly topK: number } | 'vectors' },
 ): BoundReadout {
-  const { sources, kind } = readout;
+  const { sources, kind, zeroIds = [] } = readout;
   const { compiler, config } = sources[0].model;
   const { runtime } = compiler;
   const { vocabSize, hiddenSize: width } = config;
@@ -89,9 +92,9 @@ export function bindReadout(
   const topIds = k === 0 ? undefined : own('topIds', runtime.tensor('int64', [n, k]));
   const topValues = k === 0 ? undefined : own('topValues', runtime.tensor('float32', [n, k]));
   const binding = compiler.bind(
-    `readout/${kind}/${n}x${width}/${vocabSize}/${isVectors ? 'vectors' : k}`,
+    `readout/${kind}/${n}x${width}/${vocabSize}/${isVectors ? 'vectors' : k}/${zeroIds.join(',')}`,
     (g) => {
-      const result = buildReadout(g, kind, { n, width, vocabSize });
+      const result = withZeros(g, buildReadout(g, kind, { n, width, vocabSize }), zeroIds);
       if (isVectors) return g.output('vectors', result);
       g.output('values', gatherElements(g, result, reshape(g, g.input('targets', 'int64', [n]), [n, 1])));
       if (k === 0) return;

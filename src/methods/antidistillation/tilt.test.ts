@@ -179,6 +179,37 @@ describe('antidistillation sampling', () => {
     }
   });
 
+  for (const estimator of ESTIMATOR_KINDS)
+    test(`${estimator}: Δ is 0 at ids that the two name differently and stays as it is at others, in batches too`, async () => {
+      const unsharedIds = Array.from({ length: 32 }, (_, index) => 2 * index);
+      const options = { lambda: 0.4, estimator, unsharedIds };
+      const [traces, one] = [await sampleDefended(options), await sampleDefended(options, { maxBatch: 1 })];
+      assert.deepEqual(tokensOf(traces), tokensOf(one));
+      const seen = new Set<boolean>();
+      for (const { promptTokens, tokens, statistics } of traces.slice(0, 5)) {
+        const context = [...promptTokens, ...tokens];
+        const [deltas, logprobs] = [await uncachedDelta(context), await distributions(teacher, context)];
+        tokens.forEach((id, index) => {
+          const at = promptTokens.length - 1 + index;
+          const isUnshared = id % 2 === 0;
+          seen.add(isUnshared);
+          const scale = Math.max(...deltas[at].map(Math.abs));
+          const wanted = isUnshared ? 0 : deltas[at][id];
+          const error = Math.abs(statistics!.delta[index] - wanted);
+          assert.ok(isUnshared ? error === 0 : error < (estimator === 'forward' ? 0.05 : 0.01) * scale);
+          // KL(tilted ‖ untilted) with Δ 0 at even ids: Σ q (λΔ − ln Z), Z = Σ p e^(λΔ).
+          const exponents = deltas[at].map((value, each) => (each % 2 === 0 ? 0 : 0.4 * value));
+          const powers = logprobs[at].map((value) => value / 0.9);
+          const total = powers.reduce((sum, value) => sum + Math.exp(value), 0);
+          const masses = powers.map((value, each) => (Math.exp(value) / total) * Math.exp(exponents[each]));
+          const z = masses.reduce((sum, value) => sum + value, 0);
+          const kl = masses.reduce((sum, mass, each) => sum + (mass / z) * (exponents[each] - Math.log(z)), 0);
+          assert.ok(Math.abs(statistics!.klNats[index] - kl) < (estimator === 'forward' ? 0.1 : 0.02) * kl);
+        });
+      }
+      assert.equal(seen.size, 2);
+    });
+
   test('does not depend on what shares the batch', async () => {
     const one = await sampleDefended({ lambda: 0.3, estimator: 'jvp' }, { maxBatch: 1 });
     const many = await sampleDefended({ lambda: 0.3, estimator: 'jvp' }, { maxBatch: 8 });

@@ -20,6 +20,7 @@ import { isGreedy } from '../../inference/samplers/settings.js';
 import { invariant } from '../../support/errors.js';
 import { createRandom, deriveSeed } from '../../support/random.js';
 import type { EstimatorKind } from './estimators.js';
+import { withZeros } from './with-zeros.js';
 
 export interface TiltOptions {
   readonly lambda: number;
@@ -35,13 +36,15 @@ export interface TiltOptions {
   readonly permuted: boolean;
   /** One that gives derivatives (jvp), or the two models of a difference, the one stepped forward first. */
   readonly companions: readonly Companion[];
+  /** Ids of the teacher that mean another token to the proxy: their Δ is 0. Default none. */
+  readonly unsharedIds?: readonly number[] | undefined;
   /** Identity of the proxy artefact, for the record. */
   readonly proxy: Readonly<Record<string, unknown>>;
 }
 
 /** Adds λΔ to the logits. Statistics of each token drawn: `delta` (its Δ) and `klNats` = KL(tilted ‖ untilted) of its distribution. */
 export function createTilt(options: TiltOptions): LogitsProcessor {
-  const { lambda, estimator, epsilon, order, permuted, companions, proxy } = options;
+  const { lambda, estimator, epsilon, order, permuted, companions, unsharedIds = [], proxy } = options;
   const isExact = estimator === 'jvp';
   const sources = isExact ? ['derivatives'] : ['forward', 'backward'];
   invariant(companions.length === sources.length, `${estimator} needs ${sources.length} companions`);
@@ -49,7 +52,7 @@ export function createTilt(options: TiltOptions): LogitsProcessor {
 
   return {
     name: permuted ? 'permutation' : 'antidistillation',
-    variant: [estimator, order, ...companions.map(({ model }) => model.config.vocabSize)].join('/'),
+    variant: [estimator, order, ...companions.map(({ model }) => model.config.vocabSize), ...unsharedIds].join('/'),
     position: order === 'paper' ? 'afterTruncation' : 'beforeTemperature',
     settings: { lambda, estimator, ...(isExact ? {} : { epsilon }), order, proxy },
     statistics: ['delta', 'klNats'],
@@ -88,7 +91,7 @@ export function createTilt(options: TiltOptions): LogitsProcessor {
       const estimated = isExact
         ? columns.derivatives
         : multiply(g, subtract(g, numbers('forward'), numbers('backward')), columns.slope);
-      const fitted = fitVocabulary(g, estimated, shape);
+      const fitted = withZeros(g, fitVocabulary(g, estimated, shape), unsharedIds);
       const delta = permuted ? multiply(g, gatherElements(g, fitted, columns.permutation), columns.signs) : fitted;
       const tilted = add(g, logits, multiply(g, columns.lambda, delta));
       return { logits: tilted, statistics: { delta, klNats: divergence(g, tilted, logits) } };
