@@ -53,7 +53,7 @@ function createWork({ run, threads, keptBytes }: Extract<Order, { type: 'start' 
   const cache = createModelCache(compiler);
   const locationOf = (ref: ModelRef) => ('stage' in ref ? builtModelFolder(stageFolder(run, ref.stage)) : ref.location);
   return {
-    engine: { engineVersion: runtime.version, engineKind: runtime.kind },
+    engine: { engineVersion: runtime.version, engineKind: `${runtime.kind}, kernels: ${runtime.kernels.level}` },
     async run(
       stage: AnyStage,
       { signal, report }: { signal: AbortSignal; report: (message: WorkerReport) => void },
