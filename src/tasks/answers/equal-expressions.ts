@@ -25,6 +25,8 @@ export function equalExpressions(a: Expression, b: Expression): boolean {
   if (symbols.length > 0) return agreeAtPoints(a, b, symbols);
   const valueA = evaluate(a);
   const valueB = evaluate(b);
+  // Beyond the range of doubles both values would be infinite, and equal whatever they are.
+  if ([a, b].some((side, index) => !isFinitePoint([valueA, valueB][index]) && !namesInfinity(side))) return false;
   if (isClose(valueA, valueB)) return true;
   if (!isDecimal(a) && !isDecimal(b)) return false;
   return valueA[1] === 0 && valueB[1] === 0 && valueA[0].toFixed(DECIMALS) === valueB[0].toFixed(DECIMALS);
@@ -39,6 +41,11 @@ export function pointAt(symbols: readonly string[], index: number): Map<string, 
 export function isClose(a: Complex, b: Complex): boolean {
   if (!Number.isFinite(a[0]) || !Number.isFinite(b[0])) return a[0] === b[0] && a[1] === b[1];
   return modulus(subtract(a, b)) <= RELATIVE_TOLERANCE * Math.max(modulus(a), modulus(b), 1e-12);
+}
+
+function namesInfinity(expression: Expression): boolean {
+  if (expression.kind === 'constant') return expression.name === 'infinity';
+  return expression.kind === 'apply' && expression.operands.some(namesInfinity);
 }
 
 /** A number as it is written, whatever its sign, percent or degrees. */

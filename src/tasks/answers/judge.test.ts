@@ -195,6 +195,16 @@ test('hostile answers are judged at once: towers of powers, deep brackets, long 
     assert.ok(performance.now() - startMs < 1000, `${answer.slice(0, 20)} took long`);
   }
   assert.ok(equalAnswers('9^{9^{9^9}}', '9^{9^{9^{9}}}'), 'what cannot be computed is still itself');
+  for (const other of ['9^{9^{9^8}}', '9^{9^9}', '\\infty']) {
+    assert.equal(equalAnswers('9^{9^{9^9}}', other), false, `beyond the range of doubles: ${other}`);
+  }
+  for (const power of ['2^{100000}', '3^{100000}', '9^{9^8}', '15^{99999}']) {
+    assert.equal(equalAnswers('1', power), false, `too long to be computed: ${power}`);
+  }
+  assert.ok(
+    equalAnswers('1', '1^{100000}') && equalAnswers('-1', '(-1)^{99999}') && equalAnswers('1', '(-1)^{100000}'),
+  );
+  assert.ok(equalAnswers('-\\infty', '-\\infty') && equalAnswers('\\infty', '+\\infty'));
 });
 
 const math = sharedPath('data/math');

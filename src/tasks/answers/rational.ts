@@ -45,7 +45,8 @@ export function powerRational(base: Rational, exponent: Rational): Rational | un
   if (base.numerator === 0n) return isNegative || power === 0n ? undefined : base;
   const bits = Math.max(bitsOf(base.numerator), bitsOf(base.denominator));
   if (power > BigInt(MAX_BITS) || Number(power) * bits > MAX_BITS) {
-    return bits === 1 && base.denominator === 1n ? unitPower(base, power) : undefined;
+    const isUnit = base.denominator === 1n && base.numerator ** 2n === 1n;
+    return isUnit ? unitPower(base, power) : undefined;
   }
   const numerator = base.numerator ** power;
   const denominator = base.denominator ** power;
@@ -80,6 +81,7 @@ function unitPower(base: Rational, power: bigint): Rational {
   return base.numerator > 0n || power % 2n === 0n ? rational(1n) : base;
 }
 
+/** Length in bits, at most three short: counted in whole hexadecimal digits. */
 function bitsOf(value: bigint): number {
   return (value < 0n ? -value : value).toString(16).length * 4 - 3;
 }
