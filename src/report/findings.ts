@@ -41,7 +41,9 @@ export interface Findings {
   /** What it is compared with: of undefended settings whose teacher is as good the one with the weakest student. */
   readonly undefended: Setting | undefined;
   readonly gap: Gap | undefined;
-  readonly permuted: { readonly setting: Setting; readonly lossAgainstPlain: Gap | undefined } | undefined;
+  readonly permuted:
+    | { readonly setting: Setting; readonly lossAgainstPlain: Gap | undefined; readonly aboveDefended: Gap | undefined }
+    | undefined;
   readonly rules: readonly { readonly setting: Setting; readonly aboveDefended: Gap | undefined }[];
   readonly longer: readonly Longer[];
   readonly attacks: readonly Recovery[];
@@ -88,7 +90,11 @@ export function findResults({ points, undistilled }: Pick<Tradeoff, 'points' | '
     isTeacherKept: defended !== undefined && isKept(defended),
     undefended,
     gap: defended && undefended && gapBetween(undefended, defended),
-    permuted: permuted && { setting: permuted, lossAgainstPlain: base && gapBetween(maskedPlain ?? base, permuted) },
+    permuted: permuted && {
+      setting: permuted,
+      lossAgainstPlain: base && gapBetween(maskedPlain ?? base, permuted),
+      aboveDefended: defended && gapBetween(permuted, defended),
+    },
     rules: ordinary
       .filter(({ arm }) => arm === 'rule')
       .map((setting) => ({ setting, aboveDefended: defended && gapBetween(setting, defended) })),

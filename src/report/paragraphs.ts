@@ -60,16 +60,18 @@ function readUntaught(student: Estimate, undistilled: Estimate): string {
 export function readControl({ permuted, maskedPlain, plain, gap }: Findings): Paragraph | undefined {
   const base = maskedPlain ?? plain;
   if (!permuted?.lossAgainstPlain || !base) return undefined;
-  const { setting, lossAgainstPlain: loss } = permuted;
+  const { setting, lossAgainstPlain: loss, aboveDefended } = permuted;
   const start =
     `In the control the same numbers are shuffled among the tokens (${setting.label}): as much disturbance, no information. Its student ` +
     `answers ${rateOf(setting.student)}, the student of “${base.name}” ${rateOf(base.student)}.`;
   const meaning =
     loss.value > CONTROL_TOLERANCE
       ? `The disturbance alone costs the student ${gapText(loss)}: that part of the effect is not due to the direction of Δ.`
-      : gap && gap.lower > 0
-        ? 'So it is the direction of Δ that harms students, not the disturbance.'
-        : 'The disturbance alone does little.';
+      : !gap || gap.lower <= 0
+        ? 'The disturbance alone does little.'
+        : aboveDefended && aboveDefended.lower > 0
+          ? 'So it is the direction of Δ that harms students, not the disturbance.'
+          : 'It does not lie clearly above the defended student: whether the direction of Δ or the disturbance harms, this run cannot tell.';
   return { title: 'Is it more than noise?', text: `${start} ${meaning}` };
 }
 

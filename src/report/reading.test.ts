@@ -70,6 +70,18 @@ test('a control that costs the student much is said to explain a part of the eff
   assert.match(paragraph(read(tradeoff.points), /noise/), /it is the direction of Δ that harms students/);
 });
 
+test('a control that lies no higher than the defended student does not credit the direction of Δ', () => {
+  const small = tradeoff.points.map((point) => {
+    const rates: Record<string, number> = { maskedTemperature: 0.17, permutation: 0.08, antidistillation: 0.03 };
+    return withRate(point, rates[point.arm] ?? 0.2);
+  });
+  const few = small.map((point) => ({
+    ...point,
+    student: { correct: Math.round(point.student.correct / 5), total: 60, finished: 60 },
+  }));
+  assert.match(paragraph(read(few), /noise/), /this run cannot tell/);
+});
+
 test('rules and proxies are judged by their numbers', () => {
   const rules = paragraph(read(tradeoff.points), /simple rule/);
   assert.match(rules, /“and” keeps its teacher at .* above antidistillation's/);
