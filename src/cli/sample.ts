@@ -59,6 +59,11 @@ export const sample = defineCommand({
       throw new ConfigError('Give either --input and --output, or --prompt alone.');
     }
     checkSampler(config);
+    if (config.sampler !== 'temperature' && config.lambda === 0) {
+      context.log(
+        'λ is 0: nothing is tilted, these are plain traces. azeotrope calibrate finds a --lambda for a budget.',
+      );
+    }
     const { temperature, topK, topP, minP, repetitionPenalty } = config;
     const sampler = { temperature, topK, topP, minP, repetitionPenalty };
     const opened = await openModel(config.model, openOptions(context, config));

@@ -93,6 +93,15 @@ describe('a proxy and the scores it adds', () => {
     opened.dispose();
   });
 
+  test('a step that leaves no finite number is refused, and nothing of it is written', async () => {
+    const opened = await openProxy(folder, teacher);
+    const output = file('far.jsonl');
+    const deltas = { proxy: opened, estimator: 'central' as const, epsilon: 1e30 };
+    await assert.rejects(scoreRows(teacher, { input: rows, output, deltas }), /Row '.*': Δ is not finite/);
+    assert.deepEqual(read(output), []);
+    opened.dispose();
+  });
+
   test('without a proxy the distribution is the tempered softmax of the log-probabilities', async () => {
     const output = file('plain.jsonl');
     const { vocabSize } = teacher.model.config;

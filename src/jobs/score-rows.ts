@@ -1,7 +1,7 @@
 /** Rows to log-probabilities: a file in, a file out in the same order, continued where it stopped. */
 import { createScorer, type ScoredRow } from '../inference/score.js';
 import type { LanguageModel } from '../model/language-model.js';
-import { ConfigError, DataError } from '../support/errors.js';
+import { BackendError, ConfigError, DataError } from '../support/errors.js';
 import { openJsonlAppender } from '../support/jsonl.js';
 import type { EncodedRow } from '../tokenizer/rows.js';
 import type { OpenedModel } from './open-model.js';
@@ -88,7 +88,11 @@ async function scoreWith(
       const scored = await scorer.score(named, { topK, signal });
       const further = await deltaScorer?.score(named, { topK, signal });
       scored.forEach((score, index) => {
-        appender.append({ ...score, id: window[index].id, ...further?.[index] });
+        const { id } = window[index];
+        checkNumbers(score.logprobs, `Row '${id}': the model's logits are not finite. Are its weights sound?`);
+        const deltas = [...(further?.[index].delta ?? []), ...(further?.[index].probabilities ?? [])];
+        checkNumbers(deltas, `Row '${id}': Δ is not finite. Is the step (--epsilon) too long, or λ?`);
+        appender.append({ ...score, id, ...further?.[index] });
         addResponse(sum, window[index], score.logprobs);
       });
       options.onRows?.(window.length);
@@ -98,6 +102,11 @@ async function scoreWith(
   }
   const lossNats = sum.numTokens === 0 ? null : sum.nats / sum.numTokens;
   return { output: options.output, numRows: rows.length, numResponseTokens: sum.numTokens, lossNats };
+}
+
+/** Refuses what a row of JSON would show as null. An impossible token has −∞, which is a number. */
+function checkNumbers(values: readonly (number | null)[], problem: string): void {
+  if (values.some(Number.isNaN)) throw new BackendError(problem);
 }
 
 const namedRow = ({ id, tokens }: EncodedRow) => ({ id: String(id), tokens });
