@@ -66,6 +66,7 @@ export function fileError(error: unknown, verb: 'read' | 'write', path: string):
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file or folder. Check the path.',
   ENOTDIR: 'a part of the path is a file, not a folder. Check the path.',
+  EEXIST: 'a file of this name stands where a folder is needed. Name another place.',
   EISDIR: 'it is a folder, not a file. Name a file in it.',
   EACCES: 'permission denied. Check who owns it.',
   EPERM: 'permission denied. Check who owns it.',

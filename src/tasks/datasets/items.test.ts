@@ -60,6 +60,7 @@ test('the answer to a choice is its letter, whether the file has the letter, the
 test('a wrong row is refused with file, line and what to do', async () => {
   const refused: [Record<string, unknown>, object, RegExp][] = [
     [{ question: 'q', anwser: '1' }, {}, /:1: the field "answer" is missing.*Did you mean "anwser"/],
+    [{ question: 'q', answer: '' }, {}, /:1: the field "answer" is "", expected .*Fill it in, or remove the row\.$/],
     [{ question: 'q', answer: '1' }, { answerPattern: '#### (.+)' }, /:1: the answer "1" does not match/],
     [{ question: 'q', answer: 'E', choices: ['a', 'b'] }, { choicesField: 'choices' }, /is none of A, B/],
     [{ question: 'q', answer: 'A', choices: 'ab' }, { choicesField: 'choices' }, /must be a list of 2 to 10/],

@@ -84,10 +84,15 @@ function textOf(record: DataRecord, name: string): string {
   const value = fieldOf(record, name);
   if (typeof value === 'string' && value.trim() !== '') return value.trim();
   if (typeof value === 'number' || typeof value === 'boolean') return String(value);
+  const where = `${record.where}: the field "${name}" is`;
+  if (value !== undefined) {
+    throw new DataError(
+      `${where} ${JSON.stringify(value)}, expected a text or a number. Fill it in, or remove the row.`,
+    );
+  }
   const fields = Object.keys(record.fields);
   throw new DataError(
-    `${record.where}: the field "${name}" is ${value === undefined ? 'missing' : JSON.stringify(value)}, expected a text or a ` +
-      `number. The fields are ${fields.join(', ')}.${didYouMean(name, fields)}`,
+    `${where} missing, expected a text or a number. The fields are ${fields.join(', ')}.${didYouMean(name, fields)}`,
   );
 }
 
