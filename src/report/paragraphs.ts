@@ -152,7 +152,11 @@ export function readRules({ rules, defended }: Findings): Paragraph | undefined 
   const sentences = rules.map(({ setting, aboveDefended: above }) => {
     const start = `The rule that prefers ${setting.label} keeps its teacher at ${percent(setting.teacher.rate)} and its student at ${rateOf(setting.student)}`;
     if (!above) return `${start}.`;
-    if (above.lower <= 0 && above.upper >= 0) return `${start}: on this measure the rule does as well.`;
+    if (above.lower <= 0 && above.upper >= 0) {
+      return Math.abs(above.value) <= SLIGHT
+        ? `${start}: on this measure the rule does as well.`
+        : `${start}, ${gapText(above)} above antidistillation's: this run cannot tell the two apart.`;
+    }
     if (above.value < 0) return `${start}: on this measure the rule does better.`;
     return `${start}, ${gapText(above)} above antidistillation's.`;
   });

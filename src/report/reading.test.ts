@@ -92,6 +92,16 @@ test('rules and proxies are judged by their numbers', () => {
   assert.match(read(tradeoff.points).verdict, /depends on the proxy: made with “equal”, “explicit” and “holdout”/);
 });
 
+test('a rule whose student lies above, but not beyond chance, is not said to do as well', () => {
+  const points = tradeoff.points.map((point) => {
+    if (point.arm === 'antidistillation') return withRate(point, 0.08);
+    return point.arm === 'rule' ? withRate(point, point.teacherSeed === 1 ? 0.9 : 0.07) : point;
+  });
+  const rules = paragraph(read(points), /simple rule/);
+  assert.match(rules, /above antidistillation's: this run cannot tell the two apart/);
+  assert.doesNotMatch(rules, /does as well/);
+});
+
 test('students, teachers and questions are counted, and few of them are said to be few', () => {
   assert.match(
     paragraph(read(tradeoff.points), /sure/),
