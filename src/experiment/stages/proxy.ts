@@ -1,8 +1,10 @@
 /** Holdout traces to the gradient of a proxy, with the study of ε. */
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkVocabulary, describeUnshared } from '../../jobs/open-proxy.js';
 import { createProxy } from '../../methods/antidistillation/create-proxy.js';
 import { writeProxy } from '../../methods/antidistillation/proxy.js';
+import { sha256 } from '../../support/hash.js';
 import { packageVersion } from '../../support/package-version.js';
 import type { TrainingExample } from '../../training/batches.js';
 import type { Stage, StageResults } from '../stage.js';
@@ -29,7 +31,7 @@ export async function runProxy(stage: Stage<'proxy'>, context: StageContext): Pr
       revision: proxy.checkpoint.revision ?? null,
       holdout: {
         file: join('..', needs.holdout, 'traces.jsonl'),
-        sha256: needs.holdout,
+        sha256: sha256(await readFile(join(context.folderOf(needs.holdout), 'traces.jsonl'))),
         numRows: rows.length,
         chat: 'auto',
       },
