@@ -14,6 +14,7 @@ const steps: Step[] = Array.from({ length: 30 }, (_, index) => ({
   ...{ discriminatorLossNats: 0.6, discriminatorAccuracy: 0.7, discriminatorGradientNorm: 1 },
   ...{ studentLossNats: 1, studentGradientNorm: 1, klNats: index < 10 ? null : 0.01, clippedFraction: 0 },
   ...{ samplingDifferenceNats: 0, entropyNats: 0.5, responseLength: 30, teacherLength: 30, finishedFraction: 1 },
+  rougeL: 0.6,
   ...{ numTokens: 900, validation: index % 10 === 9 ? { correct: index, total: 50 } : null },
   ...{ rolloutMs: 100, scoreMs: 10, studentMs: 30, discriminatorMs: 40 },
 }));

@@ -21,6 +21,7 @@ const calm = (step: number): StepRow => ({
   responseLength: 20,
   teacherLength: 20,
   finishedFraction: 1,
+  rougeL: 0.5,
   numTokens: 100,
   validation: null,
   rolloutMs: 1,

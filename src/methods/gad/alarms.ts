@@ -27,6 +27,8 @@ export interface StepRow {
   readonly responseLength: number | null;
   readonly teacherLength: number;
   readonly finishedFraction: number | null;
+  /** Mean ROUGE-L of the responses to the teacher's, over tokens: a diagnostic of copying. */
+  readonly rougeL: number | null;
   readonly numTokens: number;
   readonly validation: Validation | null;
   readonly rolloutMs: number;

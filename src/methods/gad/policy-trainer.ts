@@ -48,7 +48,7 @@ export function createPolicyTrainer(
   config: GadConfig,
 ): PolicyTrainer {
   const { temperature, microBatchTokens, klWeight, clipFraction } = config;
-  const optimizer = createOptimizer(student.compiler.runtime, trainableSpecs(student.config), config);
+  const optimizer = createOptimizer(student.compiler.runtime, trainableSpecs(student.config, student.lora), config);
   const plain = { checkpointing: false };
   const imitation = createObjectiveStep<BatchArrays>(
     languageModelObjective(student, crossEntropy, plain),

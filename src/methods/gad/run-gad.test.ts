@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createCompiler } from '../../engine/compiler.js';
 import { openRuntime } from '../../engine/runtime/open.js';
-import { createModel, type LanguageModel } from '../../model/language-model.js';
+import { createModel, type LanguageModel, withLora } from '../../model/language-model.js';
 import { createRandom } from '../../support/random.js';
 import type { TrainingExample } from '../../training/batches.js';
 import type { StepRow } from './alarms.js';
@@ -147,6 +147,46 @@ describe('a run', () => {
     }
     assert.ok(steps.every((row) => Object.values(row).every((value) => !Number.isNaN(value))));
     assert.equal(steps[0].studentLossNats, null);
+  });
+
+  test('of a student with adapters these alone change, and it resumes as one without', async () => {
+    const lora = { rank: 2, alpha: 4, targetModules: ['q_proj', 'down_proj'] };
+    const trainAdapters = async (hooks: GadHooks) => {
+      const base = createModel(compiler, smallConfig, createRandom('student'));
+      const before = new Map([...base.parameters].map(([name, { data }]) => [name, data.slice()]));
+      const student = withLora(base, lora, { random: createRandom('adapters') });
+      const discriminator = createTransformerDiscriminator(compiler, {
+        config: smallConfig,
+        from: student,
+        random: createRandom('critic'),
+      });
+      const { rows: steps } = await runGad(student, discriminator, rows, settings(), hooks);
+      for (const [name, data] of before) assert.deepEqual(student.parameters.get(name)!.data, data, name);
+      const adapters = [...student.parameters].filter(([name]) => name.includes('lora_'));
+      const values = adapters.map(([name, { data }]) => [name, [...data]] as const);
+      student.dispose();
+      discriminator.dispose();
+      return { steps: timeless(steps), values };
+    };
+    const straight = await trainAdapters({});
+    assert.equal(straight.values.length, 4);
+    assert.ok(
+      straight.values.every(([, data]) => data.some((value) => value !== 0)),
+      'B starts at 0 and is learned',
+    );
+    assert.ok(straight.steps.at(-1)!.klNats! > 0, 'the reference stays behind');
+    const folder = join(root, 'adapters');
+    const controller = new AbortController();
+    await trainAdapters({ folder, signal: controller.signal, onStep: ({ step }) => step === 6 && controller.abort() });
+    assert.deepEqual(await trainAdapters({ folder }), straight);
+  });
+
+  test('ROUGE-L is that of the responses to the teacher’s, where there are responses', async () => {
+    const { rows: steps } = await run({ warmup: { epochs: 1, discriminator: false } });
+    assert.deepEqual(
+      steps.map(({ rougeL }) => rougeL !== null && rougeL >= 0 && rougeL <= 1),
+      [false, false, true, true, true, true],
+    );
   });
 
   test('a frozen discriminator, and one that is not warmed up, stay as they were', async () => {

@@ -5,24 +5,20 @@
  * the student as the warm-up left it; the best student is chosen on the validation split as the run goes on. See docs/gad.md.
  * @see arXiv 2511.10643
  */
-import { deriveModel, type LanguageModel } from '../../model/language-model.js';
-import { ConfigError, DataError } from '../../support/errors.js';
-import { createRandom, deriveSeed } from '../../support/random.js';
+import type { LanguageModel } from '../../model/language-model.js';
+import { DataError } from '../../support/errors.js';
 import type { Tokenizer } from '../../tokenizer/types.js';
-import { epochBatches, numResponseTokens, prepareExamples, type TrainingExample } from '../../training/batches.js';
+import { epochBatches, prepareExamples, type TrainingExample } from '../../training/batches.js';
 import { findCheckpoint, loadCheckpoint, writeTrainingCheckpoint } from '../../training/checkpoint.js';
-import type { Optimizer } from '../../training/optimizer.js';
 import { identifyRun } from '../../training/run-setup.js';
-import { learningRateAt } from '../../training/schedule.js';
 import { type Alarm, findAlarms, type StepRow, type Validation } from './alarms.js';
 import type { GadConfig } from './config.js';
 import type { Discriminator } from './discriminator.js';
-import { createDiscriminatorTrainer, groupStatistics, type ResponseGroup } from './discriminator-trainer.js';
 import { openHistory } from './history.js';
-import { groupAdvantages, mean, sampleStandardDeviation } from './losses.js';
+import { createParticipants } from './participants.js';
 import { planGad, planStep } from './plan.js';
-import { createPolicyTrainer } from './policy-trainer.js';
-import { createRolloutSampler } from './rollouts.js';
+import { bestOf, isBetter } from './selection.js';
+import { takeStep } from './step.js';
 
 export interface GadHooks {
   /** Where checkpoints and the rows of steps go and are found again; without it there are none. */
@@ -50,10 +46,14 @@ export interface GadResult {
   readonly alarms: readonly Alarm[];
 }
 
+/** Largest difference between the log-probabilities of sampling and of training that rounding explains, in float32. */
+const LARGEST_DIFFERENCE_NATS = 1e-4;
+
 /**
- * Trains the student in place on prompts with the teacher's responses (`rows`); at the end it holds the best weights. Stopped and run
- * again with the same folder it goes on from the last checkpoint; on one thread the result is the same bit for bit.
- * Errors: DataError for wrong rows, and where a loss is no longer finite; ConfigError for adapters; CheckpointError for another run's.
+ * Trains the student in place on prompts with the teacher's responses (`rows`); at the end it holds the best weights. Of a student
+ * with adapters these alone are trained. Stopped and run again with the same folder it goes on from the last checkpoint; on one thread the
+ * result is the same bit for bit.
+ * Errors: DataError for wrong rows, and where a loss is no longer finite; CheckpointError for another run's.
  */
 export async function runGad(
   student: LanguageModel,
@@ -62,42 +62,18 @@ export async function runGad(
   config: GadConfig,
   hooks: GadHooks = {},
 ): Promise<GadResult> {
-  const { folder, log = () => undefined, signal } = hooks;
-  if (student.lora !== undefined)
-    throw new ConfigError('gad trains all weights of a student; merge its adapters first.');
+  const { folder, log = () => undefined, signal, tokenizer } = hooks;
   const { vocabSize, maxPositions } = student.config;
   const maxLength = Math.min(maxPositions, discriminator.maxLength);
   const { examples } = prepareExamples(rows, { vocabSize, maxLength, overlong: 'refuse' });
   const plan = planGad(config, examples.length);
-  const { seed } = config;
-
-  const copy = () => deriveModel(student, (_, source, into) => into.set(source));
-  const reference = copy();
-  const best = copy();
+  const { seed, evaluateEverySteps } = config;
   // When it is evaluated decides which student is best.
-  const identity = {
-    ...config,
-    method: 'gad',
-    discriminatorKey: discriminator.key,
-    evaluations: config.evaluateEverySteps,
-  };
+  const identity = { ...config, method: 'gad', discriminatorKey: discriminator.key, evaluations: evaluateEverySteps };
   const run = identifyRun(student, examples, identity);
-  const critic = createDiscriminatorTrainer(discriminator, config, createRandom(deriveSeed(seed, 'spectral')));
-  const policy = createPolicyTrainer(student, reference, config);
-  const sampler = createRolloutSampler(student, { ...config, tokenizer: hooks.tokenizer });
-  const state = {
-    trained: new Map([
-      ...named('student', student.parameters),
-      ...named('reference', reference.parameters),
-      ...named('best', best.parameters),
-      ...named('discriminator', discriminator.parameters),
-      ...named('discriminator', critic.spectral?.tensors ?? new Map()),
-    ]),
-    moments: new Map([
-      ...named('student', policy.optimizer.moments),
-      ...named('discriminator', critic.optimizer.moments),
-    ]),
-  };
+  const participants = createParticipants(student, discriminator, { config, tokenizer });
+  const { state } = participants;
+
   let step = 0;
   let numTokens = 0;
   let lastSaved = 0;
@@ -111,10 +87,11 @@ export async function runGad(
     log(`Goes on from ${found.folder} (step ${step} of ${plan.totalSteps}).`);
   }
   const history = await openHistory(folder, step);
-  restoreSteps(history.rows, { policy: policy.optimizer, critic: critic.optimizer, config });
+  participants.restoreSteps(history.rows);
   const alarms: Alarm[] = [];
   for (let end = 1; end <= history.rows.length; end++) addNew(alarms, findAlarms(history.rows.slice(0, end)));
   let bestRow = bestOf(history.rows);
+  let hasToldDifference = false;
 
   const save = async () => {
     if (folder === undefined || lastSaved === step) return;
@@ -130,74 +107,16 @@ export async function runGad(
   try {
     while (step < plan.totalSteps && signal?.aborted !== true) {
       step += 1;
-      const { phase, epoch, batchIndex, updatesStudent, updatesDiscriminator } = planStep(config, plan, step);
-      if (step === plan.warmupSteps + 1) startAdversarial(student, reference, [policy.optimizer, critic.optimizer]);
-      const batch = epochBatches(examples, { batchSize: config.batchPrompts, seed, epoch })[batchIndex].map(
-        (row) => examples[row],
-      );
-      const clock = createClock();
-
-      // Without an update of the discriminator the warm-up is plain imitation: nobody asks what the student would say.
-      const needsRollouts = phase === 'adversarial' || updatesDiscriminator;
-      const prompts = batch.map(({ id, tokens, responseStart }) => ({ id, tokens: tokens.slice(0, responseStart) }));
-      const groupSize = phase === 'warmup' ? config.warmup.groupSize : config.groupSize;
-      const rollouts = needsRollouts
-        ? await sampler.sample(prompts, { groupSize, seed: Number.parseInt(deriveSeed(seed, step).slice(0, 12), 16) })
-        : [];
-      const rolloutMs = clock();
-      const groups: ResponseGroup[] = rollouts.map((students, at) => ({ teacher: batch[at], students }));
-      const scores = await critic.score(groups);
-      const judged = needsRollouts ? groupStatistics(config.discriminator.loss, scores) : undefined;
-      const scoreMs = clock();
-
-      const imitated =
-        phase === 'warmup' && updatesStudent ? await policy.imitate(batch, warmupRate(config, plan, step)) : undefined;
-      const reinforced =
-        phase === 'adversarial'
-          ? await policy.reinforce(
-              rollouts.map((group, at) => {
-                const advantages = groupAdvantages(scores[at].students);
-                return group.map((rollout, index) => ({ ...rollout, advantage: advantages[index] }));
-              }),
-              config.learningRate,
-            )
-          : undefined;
-      const studentMs = clock();
-      const criticised = updatesDiscriminator ? await critic.update(groups, scores, step) : undefined;
-      const discriminatorMs = clock();
-
+      if (step === plan.warmupSteps + 1) participants.startAdversarial();
+      const { epoch, batchIndex } = planStep(config, plan, step);
+      const batches = epochBatches(examples, { batchSize: config.batchPrompts, seed, epoch });
+      const batch = batches[batchIndex].map((row) => examples[row]);
+      const numbers = await takeStep(step, batch, { participants, config, plan });
       const isLast = step === plan.totalSteps;
       const isEvaluated =
-        config.evaluateEverySteps > 0 &&
-        (step % config.evaluateEverySteps === 0 || isLast || step === plan.warmupSteps);
-      const drawn = rollouts.flat();
-      const lengthOf = (all: readonly TrainingExample[]) => mean(all.map(numResponseTokens));
-      const row: StepRow = {
-        step,
-        phase,
-        epoch,
-        rewardMean: meanOrNull(scores.flatMap(({ students }) => students)),
-        teacherRewardMean: meanOrNull(scores.map(({ teacher }) => teacher)),
-        groupRewardSpread: meanOrNull(scores.map(({ students }) => sampleStandardDeviation(students))),
-        discriminatorLossNats: judged?.lossNats ?? null,
-        discriminatorAccuracy: judged?.accuracy ?? null,
-        discriminatorGradientNorm: criticised?.gradientNorm ?? null,
-        studentLossNats: (imitated ?? reinforced)?.lossNats ?? null,
-        studentGradientNorm: (imitated ?? reinforced)?.gradientNorm ?? null,
-        klNats: reinforced?.klNats ?? null,
-        clippedFraction: reinforced?.clippedFraction ?? null,
-        samplingDifferenceNats: reinforced?.samplingDifferenceNats ?? null,
-        entropyNats: meanOrNull(drawn.flatMap(({ logprobs }) => logprobs.map((logprob) => -logprob))),
-        responseLength: meanOrNull(drawn.map(({ logprobs }) => logprobs.length)),
-        teacherLength: lengthOf(batch),
-        finishedFraction: meanOrNull(drawn.map(({ isFinished }) => Number(isFinished))),
-        numTokens: drawn.reduce((sum, { logprobs }) => sum + logprobs.length, 0),
-        rolloutMs,
-        scoreMs,
-        studentMs,
-        discriminatorMs,
-        validation: isEvaluated ? ((await hooks.evaluate?.(student, step)) ?? null) : null,
-      };
+        evaluateEverySteps > 0 && (step % evaluateEverySteps === 0 || isLast || step === plan.warmupSteps);
+      const validation = isEvaluated ? ((await hooks.evaluate?.(student, step)) ?? null) : null;
+      const row: StepRow = { ...numbers, validation };
       checkFinite(row, checkpoint);
       numTokens += row.numTokens;
       history.append(row);
@@ -206,15 +125,22 @@ export async function runGad(
         log(alarm.message);
         hooks.onAlarm?.(alarm);
       }
+      const differenceNats = row.samplingDifferenceNats ?? 0;
+      if (differenceNats > LARGEST_DIFFERENCE_NATS && !hasToldDifference) {
+        hasToldDifference = true;
+        log(
+          `Step ${step}: log-probabilities of sampling and of training differ by up to ${differenceNats.toExponential(1)} nats, more than ${LARGEST_DIFFERENCE_NATS}: the student learns from ratios that are not 1 (told once).`,
+        );
+      }
       if (isBetter(row, bestRow)) {
         bestRow = row;
-        copyParameters(student, best);
+        participants.keepBest();
       }
       if (config.checkpointEverySteps > 0 && step % config.checkpointEverySteps === 0) await save();
     }
     await save();
     const isComplete = step >= plan.totalSteps;
-    if (isComplete && bestRow !== undefined) copyParameters(best, student);
+    if (isComplete && bestRow !== undefined) participants.takeBest();
     return {
       bestStep: bestRow?.step ?? step,
       bestValidation: bestRow?.validation ?? null,
@@ -226,56 +152,8 @@ export async function runGad(
     };
   } finally {
     history.close();
-    for (const part of [critic, policy, sampler, reference, best]) part.dispose();
+    participants.dispose();
   }
-}
-
-const meanOrNull = (values: readonly number[]): number | null => (values.length === 0 ? null : mean(values));
-
-const named = <T>(role: string, tensors: ReadonlyMap<string, T>): [string, T][] =>
-  [...tensors].map(([name, tensor]) => [`${role}/${name}`, tensor]);
-
-function copyParameters(from: LanguageModel, to: LanguageModel): void {
-  for (const [name, { data }] of from.parameters) to.parameters.get(name)!.data.set(data);
-}
-
-/** The reference becomes the student as it is; optimisers forget. */
-function startAdversarial(student: LanguageModel, reference: LanguageModel, optimizers: readonly Optimizer[]): void {
-  copyParameters(student, reference);
-  for (const optimizer of optimizers) {
-    optimizer.step = 0;
-    for (const { data } of optimizer.moments.values()) data.fill(0);
-  }
-}
-
-/** Updates since the optimisers began: the bias corrections of Adam depend on them. */
-function restoreSteps(
-  rows: readonly StepRow[],
-  { policy, critic, config }: { policy: Optimizer; critic: Optimizer; config: GadConfig },
-): void {
-  const phase = rows.at(-1)?.phase;
-  const present = rows.filter((row) => row.phase === phase);
-  const perStep = phase === 'adversarial' ? config.updatesPerRollout : 1;
-  policy.step = perStep * present.filter(({ studentGradientNorm }) => studentGradientNorm !== null).length;
-  critic.step = present.filter(({ discriminatorGradientNorm }) => discriminatorGradientNorm !== null).length;
-}
-
-function warmupRate(config: GadConfig, plan: { warmupSteps: number }, step: number): number {
-  const { learningRate, schedule: kind, discriminatorOnlySteps, discriminator } = config.warmup;
-  const alone = discriminator ? discriminatorOnlySteps : 0;
-  const totalSteps = Math.max(1, plan.warmupSteps - alone);
-  const schedule = { kind, learningRate, totalSteps, warmupSteps: Math.round(totalSteps / 20), finalFraction: 0.1 };
-  return learningRateAt(schedule, step - alone);
-}
-
-/** Milliseconds since it was asked last. */
-function createClock(): () => number {
-  let since = performance.now();
-  return () => {
-    const before = since;
-    since = performance.now();
-    return since - before;
-  };
 }
 
 /** Adds alarms of kinds that are not there yet, and gives them. */
@@ -284,16 +162,6 @@ function addNew(alarms: Alarm[], found: readonly Alarm[]): Alarm[] {
   alarms.push(...fresh);
   return fresh;
 }
-
-const shareOf = ({ correct, total }: Validation): number => correct / total;
-
-function isBetter(row: StepRow, best: StepRow | undefined): boolean {
-  if (row.validation === null) return false;
-  return best === undefined || shareOf(row.validation) > shareOf(best.validation!);
-}
-
-const bestOf = (rows: readonly StepRow[]): StepRow | undefined =>
-  rows.reduce<StepRow | undefined>((best, row) => (isBetter(row, best) ? row : best), undefined);
 
 function checkFinite(row: StepRow, checkpoint: string | undefined): void {
   const numbers = {
