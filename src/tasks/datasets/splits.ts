@@ -4,14 +4,17 @@ import { sha256 } from '../../support/hash.js';
 import type { TaskItem } from './items.js';
 
 /**
- * Divides questions among named splits. Each goes where the hash of its text points, so equal questions share a split, and a
- * question stays where it is when others come or go. `fractions` are in 0–1 and their sum is at most 1; the rest is left out.
+ * Divides questions among named splits. Each goes where the hash of its key points (by default its text), so equal questions
+ * share a split, and a question stays where it is when others come or go. `fractions` are in 0–1 and their sum is at most 1; the rest is left out.
  * Errors: ConfigError for fractions that are none.
  */
 export function splitByHash<Name extends string>(
   items: readonly TaskItem[],
   fractions: Readonly<Record<Name, number>>,
-  { salt = '' }: { salt?: string } = {},
+  {
+    salt = '',
+    keyOf = ({ question }) => plainText(question),
+  }: { salt?: string; keyOf?: (item: TaskItem) => string } = {},
 ): Record<Name, TaskItem[]> {
   const names = Object.keys(fractions) as Name[];
   const sum = names.reduce((total, name) => total + fractions[name], 0);
@@ -22,7 +25,7 @@ export function splitByHash<Name extends string>(
   }
   const splits = Object.fromEntries(names.map((name) => [name, [] as TaskItem[]])) as Record<Name, TaskItem[]>;
   for (const item of items) {
-    let place = hashPosition(item.question, salt);
+    let place = hashPosition(keyOf(item), salt);
     const name = names.find((candidate) => {
       place -= fractions[candidate];
       return place < 0;
