@@ -21,6 +21,7 @@ static const Op *const families[] = {
     az_head_ops,
     az_decode_pack_ops,
     az_decode_linear_ops,
+    az_decode_blocks_ops,
     az_decode_linear_tangent_ops,
     az_decode_attention_ops,
 #endif

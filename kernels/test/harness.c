@@ -223,7 +223,7 @@ void check_same(const char *what, Tensor a, Tensor b, size_t bytes) {
 
 extern const Test float_rows_tests[], float_attention_tests[], float_vocabulary_tests[];
 #if defined(__x86_64__)
-extern const Test half_tests[], decode_tests[];
+extern const Test half_tests[], decode_tests[], blocks_tests[];
 #endif
 extern const Test plain_tests[];
 
@@ -236,6 +236,7 @@ int main(void) {
 #if defined(__x86_64__)
       half_tests,
       decode_tests,
+      blocks_tests,
 #endif
   };
   int num_failed = 0;

@@ -1,0 +1,348 @@
+/*
+ * Linear layers of inference on weights that stay in the blocks they are stored in (ggml_blocks.h): as decode_linear_amx.c, with the
+ * same bits as on the dequantised matrix. 16 output features × 32 input features become a tile of bfloat16 right before their
+ * product. They are its left operand, the rows of x its right one; the unit multiplies and adds in the same order either way.
+ *
+ * With few rows tiles go through a ring: they are multiplied some tiles after they were made, when their stores have left for the
+ * cache, while the next ones are being made. With many rows a panel of 32 output features is unpacked whole and meets them all.
+ */
+#include "decode_linear.h"
+#include "ggml_blocks.h"
+
+enum { FEW_ROWS = 32, RING = 16, LAG = 12, GROUP = 16, PACK_ROWS = 64, ROW_BLOCK_BYTES = 1 << 20 };
+
+typedef struct {
+  Job job;
+  const BlockFormat *format[MAX_PARTS];
+  const uint8_t *blocks[MAX_PARTS]; /* [N, K / block] of each part */
+  int64_t kt, row_block, widest; /* widest: bytes of a row */
+  bf16 *x; /* right operands of many rows: [M/16, K/32] tiles */
+} BlockJob;
+
+/* 16 output features of a part. */
+typedef struct {
+  const BlockFormat *format;
+  const uint8_t *rows;
+  int64_t stride;
+  uint8_t *copy; /* of the last rows of a matrix, filled up with zeros */
+} Group;
+
+static inline int64_t row_bytes(const BlockJob *b, int part) { return b->job.k / b->format[part]->block * b->format[part]->bytes; }
+
+/* The format of a number, for rows of `width` values. */
+static const BlockFormat *format_of(Ctx *c, int64_t number, int64_t width) {
+  const BlockFormat *format = block_formats + number;
+  if (number < 0 || number >= NUM_BLOCK_FORMATS || format->block == 0) az_fail(c, "no such format of blocks");
+  if (width % format->block) az_fail(c, "rows are no multiple of a block");
+  return format;
+}
+
+/* Output features n … n + 15 of a part. */
+static Group group_of(const BlockJob *b, int part, int64_t n, uint8_t *copy) {
+  Group group = {.format = b->format[part], .stride = row_bytes(b, part)};
+  const int64_t count = MIN(b->job.part[part].n - n, GROUP);
+  group.rows = b->blocks[part] + n * group.stride;
+  if (count < GROUP) {
+    memset(copy, 0, (size_t)(GROUP * group.stride));
+    if (count > 0) memcpy(copy, group.rows, (size_t)(count * group.stride));
+    group.rows = copy;
+  }
+  return group;
+}
+
+static inline void make_tile(const BlockJob *b, const Group *group, int64_t t, Scales *scales, bf16 *tile) {
+  if (t % SCALE_BLOCKS == 0)
+    for (int r = 0; r < GROUP; r++)
+      group->format->scales(group->rows + r * group->stride, t, MIN(b->kt - t, SCALE_BLOCKS), scales[r]);
+  group->format->tile(group->rows, group->stride, t, (const Scales *)scales, tile);
+}
+
+/*
+ * The tiles of pack_rows as right operands, in place: 16 pairs of input features × 16 rows × the two of the pair.
+ */
+static void turn_tiles(bf16 *tiles, int64_t count) {
+  for (int64_t i = 0; i < count; i++, tiles += TILE) {
+    __m512i r[16];
+    for (int p = 0; p < 16; p++) r[p] = _mm512_load_si512((const void *)(tiles + 32 * p));
+    transpose(r);
+    for (int p = 0; p < 16; p++) _mm512_store_si512((void *)(tiles + 32 * p), r[p]);
+  }
+}
+
+/* One row is its own right operand: pairs of 4 bytes. */
+static void pack_one(const Job *job, int64_t row, bf16 *to) {
+  const float *x = job->plain.x + row * job->k;
+  const __m512 scale = _mm512_set1_ps(job->plain.gain == NULL ? 1.f : inverse_rms(x, job->k, job->epsilon));
+  for (int64_t i = 0; i < job->k; i += 32)
+    _mm512_store_si512((void *)(to + i), pack_bf16(sixteen(job, x, i, scale), sixteen(job, x, i + 16, scale)));
+}
+
+/* Right operands: 16 pairs of 64 bytes, or of 4 where there is one row. Left ones, weights, are tiles 6 and 7. */
+static void configure_for(int64_t rows) {
+  struct tile_config config;
+  memset(&config, 0, sizeof config);
+  config.palette = 1;
+  for (int i = 0; i < 8; i++) {
+    config.row_bytes[i] = rows == 1 && i < 6 ? 4 : 64;
+    config.rows[i] = 16;
+  }
+  __asm__ volatile("ldtilecfg %0" ::"m"(config) : "memory");
+}
+
+/* Sums of 16 output features × 16 rows, as rows: c [16, 16], or [16] of one row. */
+static inline void rows_of(const float *c, int is_one, __m512 rows[16]) {
+  for (int i = 0; i < (is_one ? 1 : 16); i++) rows[i] = _mm512_load_ps(c + 16 * i);
+  if (!is_one) transpose((__m512i *)rows);
+}
+
+/* Where sums go: rows `row` … `row` + `count` − 1, columns n … n + 15 of a part. */
+typedef struct {
+  int part, is_one;
+  int64_t row, count, n;
+} Place;
+
+/* c: sums of the part; up: those of the next one, gated by c, or null. */
+static __attribute__((noinline)) void finish_group(const BlockJob *b, Place at, const float *c, const float *up) {
+  const Part *part = b->job.part + at.part;
+  const Side *side = &part->plain;
+  const __mmask16 lanes = first_lanes(part->n - at.n);
+  if (!lanes || side->y == NULL) return;
+  const int64_t start = at.row * part->n + at.n;
+  const float *residual = b->job.plain.residual, *up_bias = up ? part[1].plain.bias : NULL;
+  const __m512 zero = _mm512_setzero_ps();
+  const __m512 bias = side->bias ? _mm512_maskz_loadu_ps(lanes, side->bias + at.n) : zero;
+  const __m512 second = up_bias ? _mm512_maskz_loadu_ps(lanes, up_bias + at.n) : zero;
+  __m512 sums[16], ups[16];
+  rows_of(c, at.is_one, sums);
+  if (up) rows_of(up, at.is_one, ups);
+  for (int64_t r = 0; r < at.count; r++) {
+    const int64_t to = start + r * part->n;
+    __m512 sum = sums[r];
+    if (side->bias) sum = _mm512_add_ps(sum, bias);
+    if (up) {
+      const __m512 other = up_bias ? _mm512_add_ps(ups[r], second) : ups[r];
+      sum = _mm512_mul_ps(_mm512_mul_ps(sum, sigmoid_ps(sum)), other);
+    } else if (residual) {
+      sum = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, residual + to), sum);
+    }
+    _mm512_mask_storeu_ps(side->y + to, lanes, sum);
+  }
+}
+
+/* Groups of a panel in the order of the work: two of each part, gated parts in turns. Gives the part of the `index`-th from panel `from` on. */
+static inline int place_of(const BlockJob *b, int64_t from, int64_t index, int64_t *n) {
+  const int is_gated = b->job.is_gated, per_panel = is_gated ? 4 : 2, within = (int)(index % per_panel);
+  int64_t panel;
+  const Part *part = part_of(&b->job, from + index / per_panel, &panel);
+  *n = panel * PANEL + (is_gated ? within / 2 : within) * GROUP;
+  return (int)(part - b->job.part) + (is_gated && within % 2);
+}
+
+/* Up to 32 rows: tiles 0 and 1 are sums, of rows 0 … 15 and 16 … 31; 4 and 5 rows of x; 6 weights. */
+static void few_rows(const BlockJob *b, int64_t from, int64_t to, const bf16 *x, uint8_t *copy) {
+  const int64_t kt = b->kt, rows = b->job.m, num_tiles = (to - from) * (b->job.is_gated ? 4 : 2) * kt;
+  const int is_one = rows == 1, is_wide = rows > 16, is_gated = b->job.is_gated;
+  const int64_t x_tile = is_one ? 32 : TILE, x_stride = is_one ? 4 : 64;
+  bf16 ring[RING * TILE] ALIGNED;
+  Scales scales[GROUP] ALIGNED;
+  float c[2][2][16 * 16] ALIGNED; /* of a part and the one it gates; of rows 0 … 15, 16 … 31 */
+  Group group = {0};
+  int64_t made = 0, made_t = 0, done = 0, done_t = 0, n; /* groups, and tiles of the one at work */
+  configure_for(rows);
+  for (int64_t s = 0; s < num_tiles + LAG; s++) {
+    if (s < num_tiles) {
+      if (made_t == 0) {
+        const int part = place_of(b, from, made, &n);
+        group = group_of(b, part, n, copy);
+      }
+      const int64_t bytes = GROUP * group.stride / kt;
+      const uint8_t *ahead = group.rows + GROUP * group.stride + made_t * bytes;
+      for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(ahead + line, 0, 3);
+      make_tile(b, &group, made_t, scales, ring + s % RING * TILE);
+      if (++made_t == kt) made_t = 0, made++;
+    }
+    if (s < LAG) continue;
+    const bf16 *w = ring + (s - LAG) % RING * TILE, *right = x + done_t * x_tile;
+    if (done_t == 0) {
+      TILE_ZERO(0);
+      TILE_ZERO(1);
+    }
+    TILE_LOAD(6, w, 64);
+    TILE_LOAD(4, right, x_stride);
+    TILE_PRODUCT(0, 6, 4);
+    if (is_wide) {
+      TILE_LOAD(5, right + kt * TILE, 64);
+      TILE_PRODUCT(1, 6, 5);
+    }
+    if (++done_t < kt) continue;
+    done_t = 0;
+    const int part = place_of(b, from, done, &n), slot = is_gated && done % 2;
+    done++;
+    TILE_STORE(0, c[slot][0], x_stride);
+    if (is_wide) TILE_STORE(1, c[slot][1], 64);
+    if (is_gated && slot == 0) continue;
+    for (int64_t r = 0; r < rows; r += 16) {
+      const Place at = {.part = part - slot, .is_one = is_one, .row = r, .count = MIN(rows - r, 16), .n = n};
+      finish_group(b, at, c[0][r / 16], is_gated ? c[1][r / 16] : NULL);
+    }
+  }
+}
+
+/* c [2 groups, 2 blocks of rows, 16, 16] of a [2, kt] tiles and x [1 or 2, kt] */
+static void multiply_groups(const bf16 *a, const bf16 *x, int64_t kt, int is_wide, float c[2][2][16 * 16]) {
+  const bf16 *second = a + kt * TILE, *more = x + kt * TILE;
+  TILE_ZERO(0);
+  TILE_ZERO(1);
+  TILE_ZERO(2);
+  TILE_ZERO(3);
+  for (int64_t t = 0; t < kt; t++) {
+    TILE_LOAD(4, x + t * TILE, 64);
+    TILE_LOAD(6, a + t * TILE, 64);
+    TILE_PRODUCT(0, 6, 4);
+    TILE_LOAD(7, second + t * TILE, 64);
+    TILE_PRODUCT(2, 7, 4);
+    if (is_wide) {
+      TILE_LOAD(5, more + t * TILE, 64);
+      TILE_PRODUCT(1, 6, 5);
+      TILE_PRODUCT(3, 7, 5);
+    }
+  }
+  TILE_STORE(0, c[0][0], 64);
+  TILE_STORE(1, c[0][1], 64);
+  TILE_STORE(2, c[1][0], 64);
+  TILE_STORE(3, c[1][1], 64);
+}
+
+/* Rows `first` … `first` + `count` − 1 by panels. */
+static void many_rows(const BlockJob *b, const Range *range, uint8_t *copy) {
+  const int64_t kt = b->kt;
+  const int is_gated = b->job.is_gated;
+  bf16 *tiles = az_take((size_t)((is_gated ? 4 : 2) * kt * TILE) * sizeof(bf16));
+  Scales scales[GROUP] ALIGNED;
+  float c[2][2][16 * 16] ALIGNED, d[2][2][16 * 16] ALIGNED;
+  configure_for(range->count);
+  for (int64_t p = range->from; p < range->to; p++) {
+    int64_t panel;
+    const int part = (int)(part_of(&b->job, p, &panel) - b->job.part);
+    for (int g = 0; g < (is_gated ? 4 : 2); g++) {
+      const Group group = group_of(b, part + g / 2, panel * PANEL + g % 2 * GROUP, copy);
+      for (int64_t t = 0; t < kt; t++) make_tile(b, &group, t, scales, tiles + (g * kt + t) * TILE);
+    }
+    for (int64_t r = 0; r < range->count; r += 32) {
+      const int64_t row = range->first + r, count = MIN(range->count - r, 32);
+      const bf16 *x = b->x + row / 16 * kt * TILE;
+      multiply_groups(tiles, x, kt, count > 16, c);
+      if (is_gated) multiply_groups(tiles + 2 * kt * TILE, x, kt, count > 16, d);
+      for (int i = 0; i < 4; i++) {
+        const int half = i / 2, later = i % 2 * 16;
+        if (later >= count) continue;
+        const Place at = {.part = part, .row = row + later, .count = MIN(count - later, 16), .n = panel * PANEL + half * GROUP};
+        finish_group(b, at, c[half][i % 2], is_gated ? d[half][i % 2] : NULL);
+      }
+    }
+  }
+  az_give(tiles);
+}
+
+static void pack_task(void *arg, size_t index) {
+  const BlockJob *b = arg;
+  const int64_t first = (int64_t)index * PACK_ROWS, count = MIN(b->job.m - first, PACK_ROWS);
+  bf16 *to = b->x + first / 16 * b->kt * TILE;
+  pack_rows(&b->job, first, count, to);
+  turn_tiles(to, ROUND_UP(count, 16) / 16 * b->kt);
+}
+
+static void task(void *arg, size_t index) {
+  const BlockJob *b = arg;
+  const int64_t block = (int64_t)index / b->job.num_splits, split = (int64_t)index % b->job.num_splits;
+  const Range range = {
+      .first = block * b->row_block,
+      .count = MIN(b->job.m - block * b->row_block, b->row_block),
+      .from = b->job.num_panels * split / b->job.num_splits,
+      .to = b->job.num_panels * (split + 1) / b->job.num_splits,
+  };
+  uint8_t *copy = az_take((size_t)(GROUP * b->widest));
+  if (b->x != NULL) {
+    many_rows(b, &range, copy);
+  } else {
+    bf16 *x = az_take((size_t)(ROUND_UP(range.count, 16) * b->kt * 64));
+    if (range.count == 1) {
+      pack_one(&b->job, 0, x);
+    } else {
+      pack_rows(&b->job, 0, range.count, x);
+      turn_tiles(x, ROUND_UP(range.count, 16) / 16 * b->kt);
+    }
+    few_rows(b, range.from, range.to, x, copy);
+    az_give(x);
+  }
+  TILE_RELEASE();
+  az_give(copy);
+}
+
+/*
+ * Attributes: those of DecodeLinear, and the format of each part's blocks. Inputs: x [rows, features], gain [features]?, residual?, a
+ * bias for each of four parts?, blocks. Outputs: y of each part [rows, n], or one if gated.
+ */
+static void run(Ctx *c) {
+  enum { X, GAIN, RESIDUAL, BIAS, BLOCKS = BIAS + MAX_PARTS, FORMATS = 8 };
+  BlockJob b = {.job = {.plain = {.x = c->in[X].data, .gain = c->in[GAIN].data, .residual = c->in[RESIDUAL].data}, .epsilon = c->f[0]}};
+  Job *job = &b.job;
+  read_extents(c, job, c->num_inputs - BLOCKS);
+  b.kt = job->k / 32;
+  for (int p = 0; p < job->num_parts; p++) {
+    Part *part = job->part + p;
+    b.format[p] = format_of(c, c->i[FORMATS + p], job->k);
+    b.blocks[p] = c->in[BLOCKS + p].data;
+    if (az_size(c->in + BLOCKS + p) != part->n * row_bytes(&b, p)) az_fail(c, "blocks of a weight have another size");
+    b.widest = MAX(b.widest, row_bytes(&b, p));
+    part->plain = (Side){.bias = c->in[BIAS + p].data};
+    if (!job->is_gated || p == 0) part->plain.y = OUT(c, p, job->m, part->n);
+  }
+  const int64_t threads = c->i[0];
+  b.row_block = job->m;
+  if (job->m > FEW_ROWS) {
+    b.row_block = MAX(ROW_BLOCK, ROW_BLOCK_BYTES / (b.kt * 64) / 32 * 32);
+    b.x = az_take((size_t)(ROUND_UP(job->m, 16) * b.kt * 64));
+    az_par(c, (size_t)((job->m + PACK_ROWS - 1) / PACK_ROWS), pack_task, &b);
+  }
+  const int64_t blocks = (job->m + b.row_block - 1) / b.row_block;
+  job->num_splits = threads < 2 || blocks >= 2 * threads ? 1 : MIN(job->num_panels, 2 * threads);
+  az_par(c, (size_t)(blocks * job->num_splits), task, &b);
+  if (b.x != NULL) az_give(b.x);
+}
+
+/* --- rows of a table */
+
+typedef struct {
+  const BlockFormat *format;
+  const uint8_t *table;
+  const int64_t *ids;
+  float *y;
+  int64_t width, stride;
+} Gather;
+
+static void gather_task(void *arg, size_t index) {
+  const Gather *g = arg;
+  float *y = g->y + (int64_t)index * g->width;
+  const uint8_t *row = g->table + g->ids[index] * g->stride;
+  for (int64_t i = 0; i < g->width; i += g->format->block, row += g->format->bytes) g->format->values(row, y + i);
+}
+
+/* Attributes: width, format. table (blocks of [V, width]), ids [N] → their rows [N, width], in float32 */
+static void run_gather(Ctx *c) {
+  Gather g = {.format = format_of(c, c->i[1], c->i[0]), .table = c->in[0].data, .ids = c->in[1].data, .width = c->i[0]};
+  g.stride = g.width / g.format->block * g.format->bytes;
+  const int64_t count = az_size(c->in + 1), rows = az_size(c->in) / g.stride;
+  for (int64_t i = 0; i < count; i++)
+    if (g.ids[i] < 0 || g.ids[i] >= rows) az_fail(c, "an id is outside the table");
+  g.y = OUT(c, 0, count, g.width);
+  for (int64_t i = 0; i < count; i++) gather_task(&g, (size_t)i);
+}
+
+const Op az_decode_blocks_ops[] = {
+    {"DecodeBlocks", run, "ff?f?f?f?f?f?u*", "f*",
+     {"threads", "gated", "rows", "features", "n0", "n1", "n2", "n3", "format0", "format1", "format2", "format3"}, {"epsilon"},
+     .level = LEVEL_AMX},
+    {"GatherBlocks", run_gather, "ul", "f", {"width", "format"}, .level = LEVEL_AMX},
+    {0},
+};

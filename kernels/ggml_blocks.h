@@ -1,0 +1,246 @@
+/*
+ * The block formats of ggml (src/model/files/ggml-blocks.ts says what their bytes mean), turned into tiles of bfloat16: 16 rows of 32
+ * inputs. A value is the bfloat16 nearest to the float32 that the format stands for: what rounding the dequantised matrix gives,
+ * bit for bit. Formats of few bits look the values up in a table that is made for each block.
+ */
+#ifndef AZ_GGML_BLOCKS_H
+#define AZ_GGML_BLOCKS_H
+#include <math.h>
+#include "decode_tile.h"
+
+/* As `BLOCK_FORMATS` numbers them: the type numbers of ggml. */
+enum { Q4_0 = 2, Q4_1 = 3, Q5_0 = 6, Q5_1 = 7, Q8_0 = 8, Q4_K = 12, Q5_K = 13, Q6_K = 14, NUM_BLOCK_FORMATS };
+
+/* Blocks of 32 whose factors are found at once; those of 256 are eight of them. */
+enum { SCALE_BLOCKS = 16 };
+
+/* Two factors of each of 16 blocks of a row: value = first·q + second, or (Q6_K) first·q and second·q of a half each. */
+typedef float Scales[2 * SCALE_BLOCKS];
+
+typedef struct {
+  int block, bytes; /* values and bytes of a block */
+  /* Factors of blocks first … first + count − 1 (of 32 values) of a row; first is a multiple of 16. */
+  void (*scales)(const uint8_t *row, int64_t first, int64_t count, float *scales);
+  /* Values 32·t … of 16 rows, `stride` bytes apart, as a tile; scales: those of t's sixteen. */
+  void (*tile)(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile);
+  /* The values of a block in float32. */
+  void (*values)(const uint8_t *block, float *to);
+} BlockFormat;
+
+static inline float half_at(const uint8_t *p) {
+  return _mm512_cvtss_f32(_mm512_cvtph_ps(_mm256_castsi128_si256(_mm_cvtsi32_si128(p[0] | p[1] << 8))));
+}
+static inline __m512 each(float x) { return _mm512_set1_ps(x); }
+static inline __m512 from_zero(void) {
+  return _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+static inline void put_row(bf16 *tile, int row, __m512i values) { _mm512_store_si512((void *)(tile + 32 * row), values); }
+
+/* --- factors */
+
+/* Blocks that begin with two halves (d, m), or with d alone: then the second factor is −0, which adds nothing to any number. */
+static inline void leading_halves(const uint8_t *row, int64_t first, int64_t count, int bytes, int is_pair, float *scales) {
+  __m512i at = _mm512_mullo_epi32(_mm512_cvtps_epi32(from_zero()), _mm512_set1_epi32(bytes));
+  __m512i raw = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), first_lanes(count), at, row + first * bytes, 1);
+  if (!is_pair) raw = _mm512_or_si512(_mm512_and_si512(raw, _mm512_set1_epi32(0xffff)), _mm512_set1_epi32((int)0x80000000));
+  _mm512_store_ps(scales, _mm512_cvtph_ps(_mm512_castsi512_si256(raw)));
+  _mm512_store_ps(scales + 16, _mm512_cvtph_ps(_mm512_extracti64x4_epi64(raw, 1)));
+}
+#define LEADING_HALVES(name, bytes, is_pair) \
+  static void name(const uint8_t *row, int64_t first, int64_t count, float *scales) { leading_halves(row, first, count, bytes, is_pair, scales); }
+LEADING_HALVES(scales_q4_0, 18, 0)
+LEADING_HALVES(scales_q4_1, 20, 1)
+LEADING_HALVES(scales_q5_0, 22, 0)
+LEADING_HALVES(scales_q5_1, 24, 1)
+LEADING_HALVES(scales_q8_0, 34, 0)
+
+/* d·s and −m·l of the eight groups of a block whose 12 bytes of 6-bit numbers begin at its byte 4. */
+static inline void six_bit_scales(const uint8_t *row, int64_t first, int64_t count, int bytes, float *scales) {
+  for (int64_t t = 0; t < count; t++) {
+    const uint8_t *block = row + (first + t) / 8 * bytes, *packed = block + 4;
+    const int64_t g = (first + t) % 8;
+    const int s = g < 4 ? packed[g] & 63 : (packed[4 + g] & 15) | (packed[g - 4] >> 2 & 48);
+    const int l = g < 4 ? packed[4 + g] & 63 : packed[4 + g] >> 4 | (packed[g] >> 2 & 48);
+    scales[2 * t] = half_at(block) * (float)s;
+    scales[2 * t + 1] = -(half_at(block + 2) * (float)l);
+  }
+}
+static void scales_q4_k(const uint8_t *row, int64_t first, int64_t count, float *scales) { six_bit_scales(row, first, count, 144, scales); }
+static void scales_q5_k(const uint8_t *row, int64_t first, int64_t count, float *scales) { six_bit_scales(row, first, count, 176, scales); }
+
+static void scales_q6_k(const uint8_t *row, int64_t first, int64_t count, float *scales) {
+  for (int64_t i = 0; i < 2 * count; i++) {
+    const uint8_t *block = row + (2 * first + i) / 16 * 210;
+    scales[i] = half_at(block + 208) * (float)(int8_t)block[192 + (2 * first + i) % 16];
+  }
+}
+
+/* --- values by table */
+
+/* first·q + second of q = 0 … 15 of two rows, from `offset` on. */
+static inline __m512i two_tables(const float *a, const float *b, float offset) {
+  __m512 q = _mm512_add_ps(from_zero(), each(offset));
+  return pack_bf16(_mm512_fmadd_ps(q, each(a[0]), each(a[1])), _mm512_fmadd_ps(q, each(b[0]), each(b[1])));
+}
+/* Rows r and r + 1 of a tile; the low four bits of x and y are places in the tables of the two. */
+static inline void put_two(bf16 *tile, int r, __m512i tables, __m512i x, __m512i y) {
+  __m512i low = _mm512_set1_epi16(15);
+  put_row(tile, r, _mm512_permutexvar_epi16(_mm512_and_si512(x, low), tables));
+  put_row(tile, r + 1, _mm512_permutexvar_epi16(_mm512_ternarylogic_epi32(y, low, _mm512_set1_epi16(16), 0xea), tables));
+}
+/* 16 bytes hold values 0 … 15 in their low, 16 … 31 in their high four bits. */
+static inline __m512i nibbles(const uint8_t *p) {
+  __m512i shift = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
+  return _mm512_srlv_epi16(_mm512_cvtepu8_epi16(_mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)p))), shift);
+}
+static inline __m512i words(const uint8_t *p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)p)); }
+
+static inline void tile_of_nibbles(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile, int bytes, int head,
+                                   float offset) {
+  const uint8_t *block = rows + t * bytes + head;
+  const int64_t s = t % SCALE_BLOCKS * 2;
+#pragma GCC unroll 8
+  for (int r = 0; r < 16; r += 2)
+    put_two(tile, r, two_tables(scales[r] + s, scales[r + 1] + s, offset), nibbles(block + r * stride), nibbles(block + (r + 1) * stride));
+}
+static void tile_q4_0(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+  tile_of_nibbles(rows, stride, t, scales, tile, 18, 2, -8);
+}
+static void tile_q4_1(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+  tile_of_nibbles(rows, stride, t, scales, tile, 20, 4, 0);
+}
+static void tile_q4_k(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+  const uint8_t *bytes = rows + t / 8 * 144 + 16 + t % 8 / 2 * 32;
+  const int64_t s = t % SCALE_BLOCKS * 2;
+  const __m128i shift = _mm_cvtsi32_si128((int)(t % 2 * 4));
+#pragma GCC unroll 8
+  for (int r = 0; r < 16; r += 2)
+    put_two(tile, r, two_tables(scales[r] + s, scales[r + 1] + s, 0), _mm512_srl_epi16(words(bytes + r * stride), shift),
+            _mm512_srl_epi16(words(bytes + (r + 1) * stride), shift));
+}
+
+/* first·q + second of q = 0 … 31, from `offset` on, at the low five bits of x. */
+static inline void put_of_32(bf16 *tile, int r, const float *s, float offset, __m512i x) {
+  __m512 q = _mm512_add_ps(from_zero(), each(offset)), more = _mm512_add_ps(q, each(16));
+  __m512i table = pack_bf16(_mm512_fmadd_ps(q, each(s[0]), each(s[1])), _mm512_fmadd_ps(more, each(s[0]), each(s[1])));
+  put_row(tile, r, _mm512_permutexvar_epi16(x, table));
+}
+static inline void tile_of_fives(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile, int bytes, int head,
+                                 float offset) {
+  const uint8_t *block = rows + t * bytes + head;
+  for (int r = 0; r < 16; r++) {
+    uint32_t fifth;
+    memcpy(&fifth, block + r * stride, 4);
+    __m512i x = _mm512_and_si512(nibbles(block + r * stride + 4), _mm512_set1_epi16(15));
+    __m512i fifths = _mm512_maskz_mov_epi16(fifth, _mm512_set1_epi16(16));
+    put_of_32(tile, r, scales[r] + t % SCALE_BLOCKS * 2, offset, _mm512_or_si512(x, fifths));
+  }
+}
+static void tile_q5_0(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+  tile_of_fives(rows, stride, t, scales, tile, 22, 2, -16);
+}
+static void tile_q5_1(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+  tile_of_fives(rows, stride, t, scales, tile, 24, 4, 0);
+}
+static void tile_q5_k(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+  const uint8_t *block = rows + t / 8 * 176;
+  const __m128i high = _mm_cvtsi32_si128((int)(t % 2 * 4)), bit = _mm_cvtsi32_si128((int)(t % 8));
+  for (int r = 0; r < 16; r++, block += stride) {
+    __m512i low = _mm512_and_si512(_mm512_srl_epi16(words(block + 48 + t % 8 / 2 * 32), high), _mm512_set1_epi16(15));
+    __m512i fifth = _mm512_slli_epi16(_mm512_and_si512(_mm512_srl_epi16(words(block + 16), bit), _mm512_set1_epi16(1)), 4);
+    put_of_32(tile, r, scales[r] + t % SCALE_BLOCKS * 2, 0, _mm512_or_si512(low, fifth));
+  }
+}
+
+/* --- values by themselves: first·q of 16, second·q of 16 */
+
+static inline void put_products(bf16 *tile, int r, __m512i low, __m512i high, float first, float second) {
+  put_row(tile, r, pack_bf16(_mm512_mul_ps(_mm512_cvtepi32_ps(low), each(first)), _mm512_mul_ps(_mm512_cvtepi32_ps(high), each(second))));
+}
+static void tile_q8_0(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+  const uint8_t *bytes = rows + t * 34 + 2;
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; r++, bytes += stride) {
+    const float d = scales[r][t % SCALE_BLOCKS * 2];
+    put_products(tile, r, _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)bytes)),
+                 _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(bytes + 16))), d, d);
+  }
+}
+static void tile_q6_k(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+  const uint8_t *block = rows + t / 8 * 210;
+  const int64_t side = t % 8 / 4, quarter = t % 4;
+  const __m128i high = _mm_cvtsi32_si128((int)(quarter / 2 * 4)), top = _mm_cvtsi32_si128((int)(2 * quarter));
+  for (int r = 0; r < 16; r++, block += stride) {
+    __m512i low = _mm512_and_si512(_mm512_srl_epi16(words(block + side * 64 + quarter % 2 * 32), high), _mm512_set1_epi16(15));
+    __m512i two = _mm512_and_si512(_mm512_srl_epi16(words(block + 128 + side * 32), top), _mm512_set1_epi16(3));
+    __m512i q = _mm512_sub_epi16(_mm512_or_si512(low, _mm512_slli_epi16(two, 4)), _mm512_set1_epi16(32));
+    const float *s = scales[r] + t % SCALE_BLOCKS * 2;
+    put_products(tile, r, _mm512_cvtepi16_epi32(_mm512_castsi512_si256(q)), _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(q, 1)), s[0], s[1]);
+  }
+}
+
+/* --- whole blocks in float32 */
+
+static inline float sum_of(float first, int q, float second) { return fmaf(first, (float)q, second); }
+
+static void values_q4_0(const uint8_t *b, float *to) {
+  for (int i = 0; i < 16; i++) {
+    to[i] = half_at(b) * (float)((b[2 + i] & 15) - 8);
+    to[16 + i] = half_at(b) * (float)((b[2 + i] >> 4) - 8);
+  }
+}
+static void values_q4_1(const uint8_t *b, float *to) {
+  for (int i = 0; i < 16; i++) {
+    to[i] = sum_of(half_at(b), b[4 + i] & 15, half_at(b + 2));
+    to[16 + i] = sum_of(half_at(b), b[4 + i] >> 4, half_at(b + 2));
+  }
+}
+static inline int fifth_bit(const uint8_t *bits, int i) { return (bits[i / 8] >> i % 8 & 1) << 4; }
+static void values_q5_0(const uint8_t *b, float *to) {
+  for (int i = 0; i < 16; i++) {
+    to[i] = half_at(b) * (float)(((b[6 + i] & 15) | fifth_bit(b + 2, i)) - 16);
+    to[16 + i] = half_at(b) * (float)((b[6 + i] >> 4 | fifth_bit(b + 2, 16 + i)) - 16);
+  }
+}
+static void values_q5_1(const uint8_t *b, float *to) {
+  for (int i = 0; i < 16; i++) {
+    to[i] = sum_of(half_at(b), (b[8 + i] & 15) | fifth_bit(b + 4, i), half_at(b + 2));
+    to[16 + i] = sum_of(half_at(b), b[8 + i] >> 4 | fifth_bit(b + 4, 16 + i), half_at(b + 2));
+  }
+}
+static void values_q8_0(const uint8_t *b, float *to) {
+  for (int i = 0; i < 32; i++) to[i] = half_at(b) * (float)(int8_t)b[2 + i];
+}
+static void values_q4_k(const uint8_t *b, float *to) {
+  float scales[16];
+  scales_q4_k(b, 0, 8, scales);
+  for (int i = 0; i < 256; i++) {
+    const int g = i / 32;
+    to[i] = sum_of(scales[2 * g], b[16 + g / 2 * 32 + i % 32] >> g % 2 * 4 & 15, scales[2 * g + 1]);
+  }
+}
+static void values_q5_k(const uint8_t *b, float *to) {
+  float scales[16];
+  scales_q5_k(b, 0, 8, scales);
+  for (int i = 0; i < 256; i++) {
+    const int g = i / 32, low = b[48 + g / 2 * 32 + i % 32] >> g % 2 * 4 & 15;
+    to[i] = sum_of(scales[2 * g], low | (b[16 + i % 32] >> g & 1) << 4, scales[2 * g + 1]);
+  }
+}
+static void values_q6_k(const uint8_t *b, float *to) {
+  float scales[16];
+  scales_q6_k(b, 0, 8, scales);
+  for (int i = 0; i < 256; i++) {
+    const int g = i / 32, side = g / 4, quarter = g % 4;
+    const int low = b[side * 64 + quarter % 2 * 32 + i % 32] >> quarter / 2 * 4 & 15, two = b[128 + side * 32 + i % 32] >> 2 * quarter & 3;
+    to[i] = scales[i / 16] * (float)((low | two << 4) - 32);
+  }
+}
+
+static const BlockFormat block_formats[NUM_BLOCK_FORMATS] = {
+    [Q4_0] = {32, 18, scales_q4_0, tile_q4_0, values_q4_0},   [Q4_1] = {32, 20, scales_q4_1, tile_q4_1, values_q4_1},
+    [Q5_0] = {32, 22, scales_q5_0, tile_q5_0, values_q5_0},   [Q5_1] = {32, 24, scales_q5_1, tile_q5_1, values_q5_1},
+    [Q8_0] = {32, 34, scales_q8_0, tile_q8_0, values_q8_0},   [Q4_K] = {256, 144, scales_q4_k, tile_q4_k, values_q4_k},
+    [Q5_K] = {256, 176, scales_q5_k, tile_q5_k, values_q5_k}, [Q6_K] = {256, 210, scales_q6_k, tile_q6_k, values_q6_k},
+};
+#endif
