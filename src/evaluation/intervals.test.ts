@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { wilsonInterval } from './intervals.js';
+import { differenceInterval, wilsonInterval } from './intervals.js';
 
 const close = (a: number, b: number, tolerance: number) => assert.ok(Math.abs(a - b) < tolerance, `${a} against ${b}`);
 
@@ -33,4 +33,15 @@ test('each bound is a proportion at which the measured one lies just 1.96 standa
 
 test('of nothing measured, nothing is known', () => {
   assert.deepEqual(wilsonInterval(0, 0), { lower: 0, upper: 1 });
+});
+
+test('of a difference: the examples of Newcombe 1998, table II', () => {
+  const rounded = (first: [number, number], second: [number, number]) => {
+    const [a, b] = [first, second].map(([correct, total]) => ({ correct, total }));
+    const { lower, upper } = differenceInterval(a, b);
+    return [lower.toFixed(4), upper.toFixed(4)];
+  };
+  assert.deepEqual(rounded([56, 70], [48, 80]), ['0.0524', '0.3339']);
+  assert.deepEqual(rounded([9, 10], [3, 10]), ['0.1705', '0.8090']);
+  assert.deepEqual(rounded([10, 10], [0, 10]), ['0.6075', '1.0000']);
 });

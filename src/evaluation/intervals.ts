@@ -30,3 +30,24 @@ export function wilsonInterval(numCorrect: number, total: number): Interval {
     upper: numCorrect === total ? 1 : (centre + half) / (1 + squared),
   };
 }
+
+/**
+ * Newcombe's 95 % interval of a difference p₁ − p₂ of two independent proportions, from their Wilson intervals [lᵢ, uᵢ]:
+ * d − √((p₁ − l₁)² + (u₂ − p₂)²) to d + √((u₁ − p₁)² + (p₂ − l₂)²).
+ * @see Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10
+ */
+export function differenceInterval(
+  first: { readonly correct: number; readonly total: number },
+  second: { readonly correct: number; readonly total: number },
+): Interval & { readonly difference: number } {
+  const [a, b] = [first, second].map(({ correct, total }) => ({
+    rate: correct / total,
+    ...wilsonInterval(correct, total),
+  }));
+  const difference = a.rate - b.rate;
+  return {
+    difference,
+    lower: difference - Math.hypot(a.rate - a.lower, b.upper - b.rate),
+    upper: difference + Math.hypot(a.upper - a.rate, b.rate - b.lower),
+  };
+}

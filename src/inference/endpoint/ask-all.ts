@@ -19,7 +19,7 @@ interface StoredAnswer extends ChatAnswer {
 
 /**
  * Answers requests, appending each answer to `path` as it comes. A row there that has the same messages and responder is taken as
- * it is, whatever its id. Errors: those of the responder; the signal's reason.
+ * it is, whatever its id, and of several requests with the same messages one is asked. Errors: those of the responder; the signal's reason.
  */
 export async function askAll(
   responder: Responder,
@@ -27,8 +27,15 @@ export async function askAll(
   {
     path,
     signal,
+    onKept,
     onAnswer,
-  }: { path: string; signal?: AbortSignal | undefined; onAnswer?: ((answer: ChatAnswer) => void) | undefined },
+  }: {
+    path: string;
+    signal?: AbortSignal | undefined;
+    /** Told first: the number of requests that need not be asked. */
+    onKept?: ((numKept: number) => void) | undefined;
+    onAnswer?: ((answer: ChatAnswer) => void) | undefined;
+  },
 ): Promise<AskAllResult> {
   const stored = new Map<string, StoredAnswer>();
   if (existsSync(path)) {
@@ -37,25 +44,35 @@ export async function askAll(
   }
   const keyOf = ({ messages }: ChatRequest) => sha256OfJson({ responder: responder.identity, messages });
   const answers = new Map<string, ChatAnswer>();
-  const missing: ChatRequest[] = [];
+  // By key: requests with the same messages are one question.
+  const missing = new Map<string, ChatRequest[]>();
   for (const request of requests) {
-    const known = stored.get(keyOf(request));
-    if (known === undefined) missing.push(request);
+    const key = keyOf(request);
+    const known = stored.get(key);
+    if (known === undefined) missing.set(key, [...(missing.get(key) ?? []), request]);
     else answers.set(request.id, { ...known, id: request.id });
   }
   const numKept = answers.size;
-  const keys = new Map(missing.map((request) => [request.id, keyOf(request)]));
+  onKept?.(numKept);
+  const keys = new Map([...missing].map(([key, [{ id }]]) => [id, key]));
   const appender = await openJsonlAppender(path);
   try {
-    const failures = await responder.answerAll(missing, {
-      signal,
-      onAnswer(answer) {
-        appender.append({ key: keys.get(answer.id), ...answer });
-        answers.set(answer.id, answer);
-        onAnswer?.(answer);
+    const failures = await responder.answerAll(
+      [...missing.values()].map(([first]) => first),
+      {
+        signal,
+        onAnswer(answer) {
+          const key = keys.get(answer.id)!;
+          appender.append({ key, ...answer });
+          for (const { id } of missing.get(key)!) answers.set(id, { ...answer, id });
+          onAnswer?.(answer);
+        },
       },
-    });
-    return { answers, failures, numKept };
+    );
+    const repeated = failures.flatMap(({ id, message }) =>
+      missing.get(keys.get(id)!)!.map((request) => ({ id: request.id, message })),
+    );
+    return { answers, failures: repeated, numKept };
   } finally {
     appender.close();
   }

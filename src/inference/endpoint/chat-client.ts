@@ -4,6 +4,9 @@ import { z } from 'zod';
 import { AzeotropeError, ConfigError, DataError, messageOf } from '../../support/errors.js';
 import type { ChatAnswer, ChatRequest } from './responder.js';
 
+/** Waits; ends early, with an error, where the signal is aborted. */
+type Sleep = (durationMs: number, signal?: AbortSignal) => Promise<void>;
+
 export interface ChatClientOptions {
   /** Base of the interface, such as `https://host/v1`. */
   readonly url: string;
@@ -21,7 +24,7 @@ export interface ChatClientOptions {
   readonly log?: ((message: string) => void) | undefined;
   /** For tests. */
   readonly fetch?: typeof fetch | undefined;
-  readonly sleep?: ((durationMs: number) => Promise<void>) | undefined;
+  readonly sleep?: Sleep | undefined;
 }
 
 const DEFAULT_ATTEMPTS = 8;
@@ -33,6 +36,7 @@ const MINUTE_MS = 60_000;
 const QUOTED_LENGTH = 200;
 
 const responseSchema = z.object({
+  model: z.string().nullable().optional(),
   choices: z
     .array(
       z.object({
@@ -68,14 +72,14 @@ export interface ChatClient {
 
 export function createChatClient(options: ChatClientOptions): ChatClient {
   const { maxAttempts = DEFAULT_ATTEMPTS, log } = options;
-  const sleep = options.sleep ?? ((durationMs: number) => sleepFor(durationMs));
+  const sleep: Sleep = options.sleep ?? ((durationMs, signal) => sleepFor(durationMs, undefined, { signal }));
   const waitForTurn = createRateLimit(options.requestsPerMinute, sleep);
   const redact = (text: string) => (options.apiKey ? text.replaceAll(options.apiKey, '***') : text);
   return {
     async complete(request, signal) {
       for (let attempt = 1; ; attempt++) {
         signal?.throwIfAborted();
-        await waitForTurn();
+        await waitForTurn(signal);
         try {
           return await requestOnce(options, request, signal);
         } catch (error) {
@@ -88,7 +92,7 @@ export function createChatClient(options: ChatClientOptions): ChatClient {
             );
           const waitMs = Math.min(LONGEST_WAIT_MS, error.waitMs ?? FIRST_WAIT_MS * 2 ** (attempt - 1));
           log?.(`${options.url}, prompt '${request.id}': ${message}; again in ${(waitMs / 1000).toFixed(1)} s.`);
-          await sleep(waitMs);
+          await sleep(waitMs, signal);
         }
       }
     },
@@ -133,13 +137,14 @@ async function requestOnce(
   const checked = responseSchema.safeParse(parsed);
   if (!checked.success) throw new RetryError(`the answer has no choices[0].message.content: ${quoted(text)}`);
   const [{ message, finish_reason: finish }] = checked.data.choices;
-  const { usage } = checked.data;
+  const { usage, model: servedModel } = checked.data;
   return {
     id,
     text: message.content ?? '',
     finish: finish === 'length' ? 'length' : 'stop',
     promptTokens: usage?.prompt_tokens ?? 0,
     completionTokens: usage?.completion_tokens ?? 0,
+    ...(servedModel && { model: servedModel }),
   };
 }
 
@@ -162,14 +167,14 @@ function retryAfterMs(value: string | null): number | undefined {
 }
 
 /** Lets a request pass as soon as it may. */
-function createRateLimit(requestsPerMinute: number | undefined, sleep: (durationMs: number) => Promise<void>) {
+function createRateLimit(requestsPerMinute: number | undefined, sleep: Sleep) {
   let nextMs = 0;
-  return async (): Promise<void> => {
+  return async (signal?: AbortSignal): Promise<void> => {
     if (requestsPerMinute === undefined) return;
     const nowMs = performance.now();
     const turnMs = Math.max(nowMs, nextMs);
     nextMs = turnMs + MINUTE_MS / requestsPerMinute;
-    if (turnMs > nowMs) await sleep(turnMs - nowMs);
+    if (turnMs > nowMs) await sleep(turnMs - nowMs, signal);
   };
 }
 

@@ -157,6 +157,41 @@ describe('many requests', () => {
     assert.equal((await askAll(other, rows, { path })).numKept, 0, 'another temperature is another answer');
   });
 
+  test('with the same messages are one: it is asked and paid for once', async () => {
+    start(ok('same'));
+    const responder = createEndpointResponder({ ...options(), concurrency: 4 });
+    const twice = [prompt('a', 'equal'), prompt('b', 'equal')];
+    const { answers } = await askAll(responder, twice, { path: join(folder, 'twice.jsonl') });
+    assert.equal(bodies.length, 1);
+    assert.deepEqual(
+      twice.map(({ id }) => [answers.get(id)!.id, answers.get(id)!.text]),
+      [
+        ['a', 'same'],
+        ['b', 'same'],
+      ],
+    );
+    start(status(500, 'x'));
+    const failing = createEndpointResponder({ ...options({ maxAttempts: 1 }), concurrency: 1 });
+    const missed = [prompt('c', 'missed'), prompt('d', 'missed')];
+    const { failures } = await askAll(failing, missed, { path: join(folder, 'missed.jsonl') });
+    assert.deepEqual(
+      failures.map(({ id }) => id),
+      ['c', 'd'],
+    );
+  });
+
+  test('a wait for another try ends when the run is stopped', async () => {
+    start(status(503, 'down'));
+    const controller = new AbortController();
+    const { sleep: _sleep, ...patient } = options();
+    const asked = createChatClient(patient).complete(prompt('waiting'), controller.signal);
+    while (notices.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    const before = performance.now();
+    controller.abort();
+    await assert.rejects(asked);
+    assert.ok(performance.now() - before < 500);
+  });
+
   test('one that cannot be answered is told by its id, the others are answered', async () => {
     start(status(500, 'x'), status(500, 'y'), ok('b'));
     const responder = createEndpointResponder({ ...options({ maxAttempts: 2 }), concurrency: 1 });

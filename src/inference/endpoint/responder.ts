@@ -14,6 +14,8 @@ export interface ChatAnswer {
   /** Tokens that the answer cost, as its giver counts them; 0 where it does not tell. */
   readonly promptTokens: number;
   readonly completionTokens: number;
+  /** The model that answered, as the endpoint names it: an alias is answered by whatever it stands for on the day. */
+  readonly model?: string;
 }
 
 export interface ChatFailure {

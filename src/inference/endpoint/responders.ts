@@ -14,8 +14,14 @@ export const API_KEY_VARIABLE = 'AZEOTROPE_API_KEY';
  * A responder over an endpoint. A request whose tries are used up is told as a failure and the others go on; an error that concerns
  * all of them (key, address, model) ends the work.
  */
-export function createEndpointResponder(options: ChatClientOptions & { concurrency?: number | undefined }): Responder {
-  const { url, model, temperature, maxTokens, seed, concurrency = 8 } = options;
+export function createEndpointResponder(
+  options: ChatClientOptions & {
+    concurrency?: number | undefined;
+    /** Requests that may fail before no further one is asked; default: all. */
+    maxFailures?: number | undefined;
+  },
+): Responder {
+  const { url, model, temperature, maxTokens, seed, concurrency = 8, maxFailures = Number.POSITIVE_INFINITY } = options;
   const client = createChatClient(options);
   return {
     identity: { url, model, temperature, maxTokens, seed: seed ?? null },
@@ -25,7 +31,7 @@ export function createEndpointResponder(options: ChatClientOptions & { concurren
       let fatal: unknown;
       const work = async (): Promise<void> => {
         for (const request of queue) {
-          if (fatal !== undefined) return;
+          if (fatal !== undefined || failures.length >= maxFailures) return;
           try {
             onAnswer(await client.complete(request, signal));
           } catch (error) {
@@ -49,7 +55,7 @@ export function createLocalResponder(
   if (tokenizer?.chatTemplate === undefined)
     throw new ConfigError(`${name} has no chat template: it cannot be asked for judgements.`);
   return {
-    identity: { model: name, temperature, maxTokens, seed },
+    identity: { model: name, temperature, maxTokens, seed, precision: model.compiler.precision },
     async answerAll(requests, { onAnswer, signal }) {
       const generator = createGenerator(model, { tokenizer });
       try {
