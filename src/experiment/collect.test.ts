@@ -92,6 +92,16 @@ test('a point is read from its stages: λ as it was found, tokens of all its tra
   assert.equal(commit, 'abc');
 });
 
+test('losses on solutions are told of students before and after training, where they were measured', () => {
+  const scored: RecordOf = <K extends StageKind>(id: string) => {
+    const record = recordOf<K>(id);
+    if (record?.kind !== 'evaluation') return record;
+    return { ...record, result: { ...record.result, solutionLossNats: 0.75 } };
+  };
+  const { points, undistilled } = collectTradeoff(plan, scored, null);
+  assert.ok([...points.map(({ student }) => student), ...undistilled].every(({ lossNats }) => lossNats === 0.75));
+});
+
 test('of a run in progress only what is whole is there', () => {
   const nothing = collectTradeoff(plan, () => undefined, null);
   assert.deepEqual(

@@ -221,6 +221,23 @@ describe('the plan', () => {
     assert.equal(points.length, 17);
   });
 
+  test('measures solutions of students alone, and a base that seeds share once', async () => {
+    const own = plannedTask();
+    const task = plannedTask({
+      solutions: { purposes: ['test'], read: async () => [] },
+      modelSource: (request) =>
+        own.modelSource(request.role === 'student' ? { ...request, seed: 1, teacherSeed: 1 } : request),
+    });
+    const { stages, points, undistilled } = await planRun(base, task);
+    assert.equal(undistilled.length, 1);
+    assert.equal((await planRun(base, own)).undistilled.length, 2);
+    const scored = stages.filter((stage) => stage.kind === 'evaluation' && stage.inputs.scoresSolutions === true);
+    assert.deepEqual(
+      scored.map(({ id }) => id).sort(),
+      [...points, ...undistilled].map(({ evaluation }) => evaluation).sort(),
+    );
+  });
+
   test('gives every arm of a replicate the same random numbers and base, and a white box the base as its proxy', async () => {
     const { stages, points } = await planRun(base, plannedTask());
     const byId = new Map(stages.map((stage) => [stage.id, stage]));

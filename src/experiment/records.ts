@@ -12,6 +12,11 @@ export interface Count {
   readonly total: number;
 }
 
+/** A rule that answers without a model: what any model has to beat. */
+export interface Baseline extends Count {
+  readonly name: string;
+}
+
 /** One student distilled from one teacher under one sampler. */
 export interface TradeoffPoint {
   readonly arm: Arm;
@@ -26,7 +31,11 @@ export interface TradeoffPoint {
   readonly teacherSeed: number;
   /** The teacher's answers under this sampler. */
   readonly teacher: Count;
-  readonly student: Count & { readonly finished: number };
+  readonly student: Count & {
+    readonly finished: number;
+    /** Mean loss a token on worked solutions of the evaluation's questions, nats; absent where the task has none. */
+    readonly lossNats?: number;
+  };
   /** Length of the student's training, 1 being the run's own. */
   readonly trainingMultiple: number;
   /** Whether the proxy was the student's own base. */
@@ -47,7 +56,9 @@ export interface Tradeoff {
   readonly commit: string | null;
   readonly points: readonly TradeoffPoint[];
   /** Students before they see a trace. */
-  readonly undistilled: readonly (Count & { readonly seed: number })[];
+  readonly undistilled: readonly (Count & { readonly seed: number; readonly lossNats?: number })[];
+  /** Rules without a model, on the evaluation's questions; absent where the task knows none. */
+  readonly baselines?: readonly Baseline[];
   /** Error √(1 − cos²∠) of central differences against the exact derivative, by ε (of the first proxy). */
   readonly errorStudy: readonly { readonly epsilon: number; readonly error: number }[];
   /** By arm, of its first setting; `relativeToPlain`: seconds a token over those of plain sampling. */

@@ -86,8 +86,11 @@ export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> 
     };
     const wallMsBefore = run.wallMs;
     await writeRunFile(output, run);
+    const { purpose, count } = config.evaluation;
+    const baselines = (await task.baselines?.(purpose, count)) ?? [];
     const writeTables = async (isFinal: boolean): Promise<RunTables> => {
-      const tradeoff = collectTradeoff(plan, recordOf, run.commit);
+      const collected = collectTradeoff(plan, recordOf, run.commit);
+      const tradeoff: Tradeoff = { ...collected, ...(baselines.length > 0 && { baselines }) };
       const details = await collectDetails({ plan, run, task, output, recordOf, isFinal });
       await writeFileAtomic(join(output, 'tradeoff.json'), `${JSON.stringify(tradeoff, null, 2)}\n`);
       await writeFileAtomic(join(output, 'details.json'), `${JSON.stringify(details, null, 2)}\n`);

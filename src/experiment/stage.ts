@@ -83,6 +83,8 @@ interface StageInputs {
     readonly seed: number;
     /** Names of the task's probes to run as well. */
     readonly probes: readonly string[];
+    /** Whether the loss on the task's worked solutions is measured; absent where it is not. */
+    readonly scoresSolutions?: true;
   };
   /** The first traces, token by token. models: teacher, proxy where there is one; needs: traces, proxy. */
   shown: { readonly count: number };
@@ -131,6 +133,7 @@ export interface StageResults {
     readonly parsed: number;
     readonly finished: number;
     readonly probes: Readonly<Record<string, Count>>;
+    readonly solutionLossNats?: number;
   };
   shown: {
     readonly traces: readonly (Pick<ShownTrace, 'isCorrect' | 'tokens'> & { readonly id: string })[];

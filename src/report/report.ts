@@ -13,6 +13,7 @@ import type { RunRecords } from './run-records.js';
 import { nameOf, type Setting } from './settings.js';
 import {
   adaptiveFigure,
+  baselinesTable,
   longerFigure,
   permutationFigure,
   proxiesFigure,
@@ -51,6 +52,7 @@ export function reportPage({ tradeoff, details }: RunRecords): { page: Page; fig
     proxiesFigure(findings),
   ]);
   const costs = present([epsilonFigure(tradeoff), tokenCostFigure(tradeoff), stageFigure(details)]);
+  const beside = baselinesTable(tradeoff);
   const figuresHtml = (figures: readonly Figure[]) => html`${figures.map(figureHtml)}`;
   const sections: (Section | false)[] = [
     {
@@ -70,7 +72,7 @@ learning from it: warm tokens are bad to learn from, cold ones good.</p>${traces
     findings.settings.length > 0 && {
       name: 'points',
       title: 'All points',
-      body: html`${tableHtml(settingsTable(findings.settings, 'All settings, seeds pooled'))}
+      body: html`${tableHtml(settingsTable(findings.settings, 'All settings, seeds pooled'))}${beside !== undefined && tableHtml(beside)}
 <details class="screen-only"><summary>Every student (${formatCount(tradeoff.points.length)})</summary>
 ${tableHtml(pointsTable(findings.settings))}</details>
 `,

@@ -28,7 +28,7 @@ const tradeoffSchema = z.object({
   points: z.array(
     z.object({
       ...{ arm, settings, seed, teacherSeed: seed, teacher: counted },
-      student: z.object({ correct: whole, total: whole, finished: whole }),
+      student: z.object({ correct: whole, total: whole, finished: whole, lossNats: z.number().exactOptional() }),
       trainingMultiple: z.number().positive(),
       studentKind: z.enum(['blackBox', 'whiteBox']),
       attack: z.string().nullable(),
@@ -38,7 +38,8 @@ const tradeoffSchema = z.object({
       wallMs: z.number(),
     }),
   ),
-  undistilled: z.array(z.object({ seed, correct: whole, total: whole })),
+  undistilled: z.array(z.object({ seed, correct: whole, total: whole, lossNats: z.number().exactOptional() })),
+  baselines: z.array(z.object({ name: z.string(), correct: whole, total: whole })).exactOptional(),
   errorStudy: z.array(z.object({ epsilon: z.number(), error: z.number() })),
   cost: z.array(z.object({ arm, tokensPerSecond: z.number(), relativeToPlain: z.number() })),
 });
