@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { openModel } from '../jobs/open-model.js';
 import { chatTime } from '../jobs/read-rows.js';
 import { samplePrompt, sampleRows } from '../jobs/sample-rows.js';
 import { createDefence, type Defence } from '../methods/antidistillation/defence.js';
@@ -11,7 +10,7 @@ import {
   chatDateOption,
   chatOption,
   modelOption,
-  openOptions,
+  openModelOption,
   precisionOption,
   samplerOptions,
 } from './model-option.js';
@@ -66,7 +65,7 @@ export const sample = defineCommand({
     }
     const { temperature, topK, topP, minP, repetitionPenalty } = config;
     const sampler = { temperature, topK, topP, minP, repetitionPenalty };
-    const opened = await openModel(config.model, openOptions(context, config));
+    const opened = await openModelOption(context, config);
     let proxy: Awaited<ReturnType<typeof openProxyOption>>;
     let antidistillation: Defence | undefined;
     try {
@@ -124,12 +123,13 @@ export const sample = defineCommand({
       });
       progress?.stop();
       context.signal.throwIfAborted();
+      const { precision } = opened.model.compiler;
       const seconds = stats.durationMs / 1000;
       context.log(
         `${stats.numTraces} traces, ${stats.numTokens} tokens in ${seconds.toFixed(1)} s ` +
-          `(${Math.round(stats.numTokens / Math.max(seconds, 1e-9))} tokens/s), written to ${output}.`,
+          `(${Math.round(stats.numTokens / Math.max(seconds, 1e-9))} tokens/s, ${precision}), written to ${output}.`,
       );
-      return { output, ...stats };
+      return { output, precision, ...stats };
     } finally {
       antidistillation?.dispose();
       proxy?.dispose();

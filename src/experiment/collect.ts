@@ -14,12 +14,17 @@ import type { StageRecord } from './store.js';
 /** The record of a stage; undefined while it is not done. */
 export type RecordOf = <K extends StageKind>(id: string) => StageRecord<K> | undefined;
 
-export function collectTradeoff(plan: Plan, recordOf: RecordOf, commit: string | null): Tradeoff {
+export function collectTradeoff(
+  plan: Plan,
+  recordOf: RecordOf,
+  { commit, precision }: Required<Pick<Tradeoff, 'commit' | 'precision'>>,
+): Tradeoff {
   const proxy = plan.errorStudy === null ? undefined : recordOf<'proxy'>(plan.errorStudy);
   const cost = plan.cost === null ? undefined : recordOf<'cost'>(plan.cost.stage);
   return {
     schemaVersion: TRADEOFF_SCHEMA_VERSION,
     commit,
+    precision,
     points: plan.points.flatMap((point) => collectPoint(point, recordOf) ?? []),
     undistilled: plan.undistilled.flatMap(({ seed, evaluation }) => {
       const result = recordOf<'evaluation'>(evaluation)?.result;

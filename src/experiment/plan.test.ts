@@ -61,6 +61,7 @@ const DEPENDENTS: readonly (readonly [
   ['name', (draft) => (draft.name = 'other'), () => false],
   ['workers', (draft) => (draft.workers = 7), () => false],
   ['memoryGiB', (draft) => (draft.memoryGiB = 7), () => false],
+  ['precision', (draft) => (draft.precision = 'bfloat16'), () => true],
   ['quick', (draft) => (draft.quick = { traces: { count: 3 } }), () => false],
   ['evaluation.count', (draft) => (draft.evaluation.count = 299), (label) => /^(evaluation|teacher)/.test(label)],
   [

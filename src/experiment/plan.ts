@@ -71,7 +71,7 @@ async function createPlanner(config: RunConfig, task: Task) {
   const { sampling, evaluation, calibration, holdout, training } = config;
   const sizes: Sizes = { maxTokens: sampling.maxTokens ?? task.maxTokens, maxBatch: sampling.maxBatch };
   const chunk = sampling.chunk ?? CHUNK_BATCHES * sampling.maxBatch;
-  const book: StageBook = createStageBook(task);
+  const book: StageBook = createStageBook(task, config.precision);
   const { prompt, response } = task.expectedTokens;
 
   const requestOf = (role: ModelRequest['role'], replicate: Replicate, kind = 'default'): ModelRequest => ({

@@ -3,6 +3,8 @@
  * whatever else the report shows. The report is a function of these two files alone.
  */
 
+import type { PrecisionChoice } from '../engine/compiler.js';
+
 export const TRADEOFF_SCHEMA_VERSION = 1;
 
 export type Arm = 'temperature' | 'maskedTemperature' | 'antidistillation' | 'permutation' | 'rule' | 'greedy';
@@ -54,6 +56,8 @@ export interface TradeoffPoint {
 export interface Tradeoff {
   readonly schemaVersion: typeof TRADEOFF_SCHEMA_VERSION;
   readonly commit: string | null;
+  /** That everything but the gradients of proxies was computed in; absent in runs from before there was another than float32. */
+  readonly precision?: PrecisionChoice;
   readonly points: readonly TradeoffPoint[];
   /** Students before they see a trace. */
   readonly undistilled: readonly (Count & { readonly seed: number; readonly lossNats?: number })[];

@@ -2,11 +2,12 @@
 import { existsSync } from 'node:fs';
 import { access, constants, mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { machinePrecision } from '../jobs/open-model.js';
 import { ConfigError } from '../support/errors.js';
 import { fileError, writeFileAtomic } from '../support/files.js';
 import { availableBytes } from '../training/memory-estimate.js';
 import { collectTradeoff, type RecordOf } from './collect.js';
-import { RUN_SCHEMA_VERSION, type RunConfig } from './config.js';
+import { RUN_SCHEMA_VERSION, type RunConfig, withPrecision } from './config.js';
 import { collectDetails } from './details.js';
 import { executeStages } from './execute.js';
 import { lockRun } from './lock.js';
@@ -57,7 +58,8 @@ export interface TradeoffOptions {
  * the stages, naming them; the signal's reason.
  */
 export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> {
-  const { config, signal, log } = options;
+  const { signal, log } = options;
+  const config = withPrecision(options.config, machinePrecision);
   const output = resolve(options.output);
   await checkFolder(output);
   const task = await openTask(config.task);
@@ -89,7 +91,7 @@ export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> 
     const { purpose, count } = config.evaluation;
     const baselines = (await task.baselines?.(purpose, count)) ?? [];
     const writeTables = async (isFinal: boolean): Promise<RunTables> => {
-      const collected = collectTradeoff(plan, recordOf, run.commit);
+      const collected = collectTradeoff(plan, recordOf, { commit: run.commit, precision: config.precision });
       const tradeoff: Tradeoff = { ...collected, ...(baselines.length > 0 && { baselines }) };
       const details = await collectDetails({ plan, run, task, output, recordOf, isFinal });
       await writeFileAtomic(join(output, 'tradeoff.json'), `${JSON.stringify(tradeoff, null, 2)}\n`);
@@ -109,7 +111,8 @@ export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> 
       numWorkers,
       signal,
       log,
-      startWorker: () => startWorker({ task: config.task, run: output, threads, keptBytes }),
+      startWorker: () =>
+        startWorker({ task: config.task, run: output, threads, precision: config.precision, keptBytes }),
       async onStarted({ pid, ready }) {
         pids.push(pid);
         await lock.setWorkers(pids);

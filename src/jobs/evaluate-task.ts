@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Precision } from '../engine/onnx/emitter.js';
 import { type GradedText, gradeResponse, isBoxed } from '../evaluation/grade-response.js';
 import { measureAccuracy, type TaskAccuracy } from '../evaluation/task-accuracy.js';
 import type { SamplerSettings } from '../inference/samplers/settings.js';
@@ -52,9 +53,12 @@ export interface TaskEvaluation extends TaskAccuracy {
   /** Questions that have a response. */
   readonly numQuestions: number;
   readonly numTimeouts: number;
+  /** That the answers were computed in; null of stored traces that name none. */
+  readonly precision: Precision | null;
 }
 
-type StoredTrace = Pick<Trace, 'id' | 'text' | 'finish'> & Partial<Pick<Trace, 'sample' | 'promptTokens' | 'tokens'>>;
+type StoredTrace = Pick<Trace, 'id' | 'text' | 'finish'> &
+  Partial<Pick<Trace, 'sample' | 'promptTokens' | 'tokens' | 'precision'>>;
 
 /**
  * Answers, forces, grades and counts. The same call continues what was stopped. Errors: DataError for questions that share an id and
@@ -91,7 +95,8 @@ export async function evaluateTask(options: EvaluateTaskOptions): Promise<TaskEv
     );
     const numTimeouts = graded.filter(({ rule, forced: second }) => [rule, second?.rule].includes('timeout')).length;
     const numQuestions = new Set(traces.map(({ id }) => id)).size;
-    const evaluation = { output, numQuestions, ...accuracy, numTimeouts };
+    const precision = opened?.model.compiler.precision ?? traces[0].precision ?? null;
+    const evaluation = { output, numQuestions, ...accuracy, numTimeouts, precision };
     await writeFileAtomic(join(output, 'evaluation.json'), `${JSON.stringify(evaluation, null, 2)}\n`);
     return evaluation;
   } finally {

@@ -186,7 +186,7 @@ function pointsTable(settings: readonly Setting[]): Table {
   };
 }
 
-function repeatHtml({ tradeoff: { commit }, details }: RunRecords): Html {
+function repeatHtml({ tradeoff: { commit, precision }, details }: RunRecords): Html {
   const { machine, versions, command = 'azeotrope tradeoff', config } = details;
   const checkout = commit === null ? '' : `git checkout ${commit}\n`;
   const facts: readonly (readonly [string, string])[] = [
@@ -197,6 +197,7 @@ function repeatHtml({ tradeoff: { commit }, details }: RunRecords): Html {
       'machine',
       `${machine.cpu}, ${countOf(machine.cores, 'core')}, ${formatNumber(machine.memoryGiB)} GiB, ${countOf(machine.threads, 'thread')} a process`,
     ],
+    ...(precision === undefined ? [] : [['precision', `${precision}; gradients of proxies float32`] as const]),
     ...Object.entries(versions).sort(([a], [b]) => (a < b ? -1 : 1)),
   ];
   return html`<pre><code>${checkout}npm ci

@@ -25,6 +25,7 @@ const seed = z.int();
 const tradeoffSchema = z.object({
   schemaVersion: z.literal(TRADEOFF_SCHEMA_VERSION),
   commit: z.string().nullable(),
+  precision: z.enum(['auto', 'float32', 'bfloat16']).exactOptional(),
   points: z.array(
     z.object({
       ...{ arm, settings, seed, teacherSeed: seed, teacher: counted },

@@ -24,7 +24,10 @@ test('stored traces: boxed and fallback answers, finished and truncated response
   ]);
   const args = ['evaluate', '--task', 'gsm8k', '--data', data, '--traces', traces, '--output', file('stored')];
   const { boxed, fallback, forced, ...counts } = await runJson(args);
-  assert.deepEqual(counts, { output: file('stored'), numQuestions: 3, numResponses: 4, numBoxed: 2, numTimeouts: 0 });
+  assert.deepEqual(counts, {
+    ...{ output: file('stored'), numQuestions: 3, numResponses: 4, numBoxed: 2, numTimeouts: 0 },
+    precision: null,
+  });
   assert.deepEqual([boxed.all, boxed.finished, boxed.truncated].map(count), ['2/4', '1/2', '1/2']);
   assert.deepEqual([fallback.all, fallback.finished, fallback.truncated].map(count), ['3/4', '2/2', '1/2']);
   assert.equal(forced, null);

@@ -35,7 +35,7 @@ test('a proxy is made and scores with Δ and the sampling distribution follow, a
       readRows(output).forEach((row, index) => {
         const expected = golden.rows[index];
         const { delta, deltaTop, probabilities, ...rest } = row;
-        assert.deepEqual(Object.keys(rest), ['id', 'tokens', 'logprobs', 'top']);
+        assert.deepEqual(Object.keys(rest), ['id', 'tokens', 'logprobs', 'top', 'precision']);
         assert.equal(delta[0], null);
         delta.slice(1).forEach((value: number, at: number) => {
           assert.ok(Math.abs(value - expected.delta[at + 1]) < tolerance * scale, `${estimator}: ${value}`);

@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import type { Precision } from '../../engine/onnx/emitter.js';
 import type { ParameterSpec, TransformerConfig } from '../../model/config.js';
 import { openSafetensors } from '../../model/files/safetensors.js';
 import { writeSafetensors } from '../../model/files/safetensors-write.js';
@@ -37,6 +38,7 @@ const recordSchema = z.object({
   schemaVersion: z.literal(SCHEMA_VERSION),
   lossNats: z.number(),
   responseTokens: z.int().min(1),
+  precision: z.enum(['float32', 'bfloat16']).default('float32'),
   gradientNorm: z.number().positive(),
   epsilon: z.number().positive(),
   epsilonStudy: z.array(z.object({ epsilon: z.number(), error: z.number() })),
@@ -58,6 +60,8 @@ export interface ProxyArtefact {
   /** ℓ(θ): mean over all response tokens of the holdout. */
   readonly lossNats: number;
   readonly responseTokens: number;
+  /** That the loss and its gradient were computed in. */
+  readonly precision: Precision;
   readonly tokenizerFingerprint: string | null;
   readonly calibration: ProxyRecord['calibration'];
   readonly provenance: ProxyRecord['provenance'];
@@ -83,6 +87,7 @@ export async function writeProxy(folder: string, config: TransformerConfig, prox
     schemaVersion: SCHEMA_VERSION,
     lossNats: proxy.lossNats,
     responseTokens: proxy.responseTokens,
+    precision: proxy.precision,
     gradientNorm: proxy.gradientNorm,
     epsilon: proxy.epsilon,
     epsilonStudy: [...proxy.epsilonStudy],
