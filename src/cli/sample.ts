@@ -36,7 +36,7 @@ export const sample = defineCommand({
     ...samplerOptions,
     sampler: z.enum(['temperature', 'antidistillation', 'permutation']).default('temperature').meta({
       description:
-        'temperature: the model itself; antidistillation: tilted by lambda · Δ of a proxy; permutation: by Δ permuted, the control',
+        'temperature: the model itself (with --proxy the Δ of its tokens is noted); antidistillation: tilted by lambda · Δ of a proxy; permutation: by Δ permuted, the control',
     }),
     ...proxyOptions,
     order: orderOption,
@@ -143,12 +143,18 @@ function checkSampler(config: {
   sampler: 'temperature' | 'antidistillation' | 'permutation';
   proxy?: string | undefined;
   temperature: number;
+  lambda: number;
 }): void {
-  const { sampler, proxy, temperature } = config;
+  const { sampler, proxy, temperature, lambda } = config;
   if (sampler === 'temperature') {
-    if (proxy === undefined) return;
+    if (lambda !== 0) {
+      throw new ConfigError(
+        `--lambda ${lambda} is the strength of a tilt, and --sampler temperature tilts nothing. Add --sampler antidistillation, or leave --lambda out.`,
+      );
+    }
+    if (proxy === undefined || temperature > 0) return;
     throw new ConfigError(
-      '--proxy serves --sampler antidistillation and --sampler permutation. Name one, or leave it out.',
+      '--proxy tells the Δ of tokens that are drawn; at --temperature 0 nothing is drawn. Raise the temperature, or leave --proxy out.',
     );
   }
   if (proxy === undefined) {

@@ -1,6 +1,5 @@
 /** A trade-off run: plan, stages in worker processes, tables. Stopped at any moment, the same call goes on. */
-import { existsSync } from 'node:fs';
-import { access, constants, mkdir } from 'node:fs/promises';
+import { access, constants, mkdir, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { machinePrecision } from '../jobs/open-model.js';
 import { ConfigError } from '../support/errors.js';
@@ -73,6 +72,8 @@ export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> 
       peakBytes: costs.peakBytes,
     });
     const recordOf = createRecordReader(output);
+    const missing = plan.stages.filter(({ kind, id }) => kind === 'model' && recordOf(id) === undefined);
+    if (missing.length > 0) log(describeMissing(missing));
     const startMs = performance.now();
     let run: RunFile = {
       schemaVersion: RUN_SCHEMA_VERSION,
@@ -136,8 +137,16 @@ export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> 
   }
 }
 
+/** Models of the embedded task come from seeds, others from the models that the configuration names. */
+function describeMissing(stages: readonly AnyStage[]): string {
+  const names = stages.map(({ label }) => label.replace(/^model: /, '')).join('; ');
+  return `Not there yet, so made first, by training: ${names}. This takes its time, and is kept in the run.`;
+}
+
 /** Kinds of stages that change what the tables show. */
 const MOVES_TABLES: readonly StageKind[] = ['evaluation', 'proxy', 'cost', 'shown'];
+
+const SHOWN_NAMES = 3;
 
 /** Errors: ConfigError, DataError where the folder cannot hold a run, before anything is written. */
 async function checkFolder(output: string): Promise<void> {
@@ -147,9 +156,13 @@ async function checkFolder(output: string): Promise<void> {
   } catch (error) {
     throw fileError(error, 'write', output);
   }
-  if ((await readRunFile(output)) === undefined && existsSync(join(output, 'tradeoff.json'))) {
-    throw new ConfigError(`${output} holds a tradeoff.json but no run.json: it is no run folder. Name another one.`);
-  }
+  if ((await readRunFile(output)) !== undefined) return;
+  // A run that was killed at its start has left a lock.
+  const others = (await readdir(output)).filter((name) => name !== 'lock.json' && !name.startsWith('.'));
+  if (others.length === 0) return;
+  throw new ConfigError(
+    `${output} holds other things (${others.slice(0, SHOWN_NAMES).join(', ')}${others.length > SHOWN_NAMES ? ', …' : ''}) and no run.json: it is no run folder. Name another one.`,
+  );
 }
 
 /** Records of stages that are done, read once. */

@@ -101,6 +101,8 @@ test('flags and configuration files: what is wrong, where, and what was meant', 
     ],
     sampleOf,
   );
+  await refuses(() => ['report'], /the argument <run> is missing: Output folder of azeotrope tradeoff/);
+  await refuses(() => ['tradeoff', '--output', folder], /holds other things \(.*and no run\.json: it is no run folder/);
   await refuses(() => ['sampel'], /unknown command 'sampel'.*sample/);
   await refuses(() => ['score', '--model', ids], /--input is missing.*\n.*--output is missing/);
 });

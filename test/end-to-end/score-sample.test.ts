@@ -119,6 +119,20 @@ const tracesOf = (path: string): string[] =>
     .map(({ id, sample, tokens, text, finish }) => JSON.stringify({ id, sample, tokens, text, finish }))
     .sort();
 
+test('an output is continued in its own precision alone', async () => {
+  const output = file('precision.jsonl');
+  await runJson(['sample', '--model', qwen, '--input', prompts, '--output', output, '--max-tokens', '2']);
+  // As written by a machine that computed in the other one.
+  const other = readRows(output).map(({ precision, ...row }) => ({
+    ...row,
+    precision: precision === 'float32' ? 'bfloat16' : 'float32',
+  }));
+  writeRows(output, other);
+  const { code, stderr } = await run(['sample', '--model', qwen, '--input', prompts, '--output', output]);
+  assert.equal(code, 2);
+  assert.match(stderr, /another run: it was made in (float32|bfloat16), now in (?!\1)\w+ \(precision\)/);
+});
+
 test('the same seed gives the same traces at any batch size, another seed others', async () => {
   const sample = async (output: string, ...more: string[]) => {
     const input = ['--input', prompts, '--output', file(output), '--samples', '4', '--max-tokens', '10'];

@@ -1,5 +1,5 @@
 /** The proxy artefact: ∇ℓ of a small model on holdout traces of the teacher, and where it comes from. */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Precision } from '../../engine/onnx/emitter.js';
@@ -195,6 +195,8 @@ export function readProxyRecord(folder: string): ProxyRecord {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
+    if (!existsSync(path))
+      throw new DataError(`${folder} is no proxy: there is no ${RECORD_FILE} in it. Make one with azeotrope proxy.`);
     throw fileError(error, 'read', path);
   }
   const advice = 'Make the proxy again (azeotrope proxy).';
