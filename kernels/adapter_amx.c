@@ -124,12 +124,14 @@ static void run_pack_adapters(Ctx *c) {
 
 /* --- gradients: (h or dh)ᵀ · (dy or x), where the left has few columns: the right is read once, as it lies */
 
-enum { PIECES = 4, CHUNK = 16 };
+/* A task takes runs of rows that memory delivers well; what it packs of them stays in the second-level cache. */
+enum { PIECES = 16, CHUNK = 4 };
 
 typedef struct {
   Layers layers;
   const bf16 *right, *left; /* left: tiles, transposed, [rows of the product / 16][steps] */
-  long stride, tokens, width, steps, m_pieces, first; /* first: the rank that row 0 of the product is */
+  long stride, tokens, width, steps, m_pieces, pieces; /* pieces: of a task, of 32 columns */
+  long first;                                          /* the rank that row 0 of the product is */
   int is_b;
   float *out[MAX_LAYERS];
 } Gradient;
@@ -168,7 +170,8 @@ static void put_b(const Gradient *job, const float *sums, long m, long n) {
 
 static void gradient_task(void *arg, size_t index) {
   const Gradient *job = arg;
-  const long first = (long)index * PIECES, num = MIN(PIECES, (job->width + 31) / 32 - first), pieces = num * job->m_pieces;
+  const long first = (long)index * job->pieces, num = MIN(job->pieces, (job->width + 31) / 32 - first);
+  const long pieces = num * job->m_pieces;
   bf16 *panels = az_take(PIECES * 2 * CHUNK * TILE * sizeof *panels);
   float *sums = az_take((size_t)pieces * 4096);
   memset(sums, 0, (size_t)pieces * 4096);
@@ -179,7 +182,7 @@ static void gradient_task(void *arg, size_t index) {
       const bf16 *x = job->right + (begin + t) * 32 * job->stride + first * 32;
       const int rows = (int)MIN(32, job->tokens - (begin + t) * 32);
       for (int r = 0; r < 32; r++)
-        for (long j = 0; j < num; j++) PREFETCH(x + (32 + r) * job->stride + 32 * j);
+        for (long j = 0; j < num; j++) PREFETCH_L2(x + (64 + r) * job->stride + 32 * j);
       for (long j = 0; j < num; j++)
         tile_right(x + 32 * j, job->stride, rows, panels + (2 * j * CHUNK + t) * TILE, panels + ((2 * j + 1) * CHUNK + t) * TILE);
     }
@@ -227,7 +230,10 @@ static void run_adapter_gradient(Ctx *c) {
       tile_left_transposed(from + t * 32 * c->i[G_LEFT_STRIDE] + 32 * m, c->i[G_LEFT_STRIDE], (int)MIN(32, job.tokens - t * 32),
                            left + (2 * m * job.steps + t) * TILE, left + ((2 * m + 1) * job.steps + t) * TILE);
   job.left = left;
-  az_par(c, (size_t)(((job.width + 31) / 32 + PIECES - 1) / PIECES), gradient_task, &job);
+  /* Tasks in pairs, as even as they come. */
+  const long pieces = (job.width + 31) / 32, pairs = (pieces + 2 * PIECES - 1) / (2 * PIECES);
+  job.pieces = (pieces + 2 * pairs - 1) / (2 * pairs);
+  az_par(c, (size_t)((pieces + job.pieces - 1) / job.pieces), gradient_task, &job);
   az_give(left);
 }
 

@@ -16,6 +16,7 @@ void amx_block(const Block *block, const Finish *f) {
     CASE(TO_ROWS)
     CASE(TO_LOGSUM)
     CASE(TO_PROBABILITY)
+    CASE(TO_EXPONENTIAL)
   }
 }
 

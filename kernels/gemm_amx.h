@@ -18,6 +18,7 @@ typedef enum {
   TO_ROWS,        /* alpha·v to float32 rows at `row_tiles`, one pointer for 16 rows */
   TO_LOGSUM,      /* running max and sum of exponentials of each row */
   TO_PROBABILITY, /* y bfloat16 = weight·(softmax − one at the target), and its transpose in tiles */
+  TO_EXPONENTIAL, /* y bfloat16 = 2^(v − reference), 0 at the target; max and sum of each row and the target's v */
 } FinishKind;
 
 /* Where 16 rows of a weight (or its gradient) lie; `rows` of them exist. */
@@ -39,8 +40,9 @@ typedef struct {
   const RowTile *row_tiles;
   /* language-model head: lane-wise running max and sum [rows][16], base-2 log of the sum, weights, targets */
   float *max, *sum;
-  const float *log_sum, *weight;
+  const float *log_sum, *weight; /* log_sum: any reference for TO_EXPONENTIAL */
   const int *target;
+  float *target_logit;
   bf16 *transposed;
   long transposed_stride, first_row, first_column;
 } Finish;
@@ -177,6 +179,32 @@ INLINE void finish(const FinishKind kind, const Finish *f, float *buf, long m, l
         _mm512_store_ps(max, most);
       }
       _mm512_store_ps(sum, v_add(s, v_add(v_exp2(v_sub(a, most)), v_exp2(v_sub(b, most)))));
+    }
+    break;
+  }
+  case TO_EXPONENTIAL: {
+    Bits lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    Vec to_base2 = v_all(LOG2_E), lowest = v_all(LOWEST);
+    EACH_ROW {
+      float *max = f->max + (m + i) * 16, *sum = f->sum + (m + i) * 16;
+      Vec reference = v_all(f->log_sum[m + i]);
+      Vec a = v_mul(to_base2, _mm512_load_ps(buf + 32 * i)), b = v_mul(to_base2, _mm512_load_ps(buf + 32 * i + 16));
+      if (columns < 32) {
+        a = _mm512_mask_mov_ps(lowest, v_first(columns), a);
+        b = _mm512_mask_mov_ps(lowest, v_first(columns - 16), b);
+      }
+      _mm512_store_ps(max, v_max(_mm512_load_ps(max), v_max(a, b)));
+      Bits target = _mm512_set1_epi32(f->target[m + i] - (int)(f->first_column + n));
+      const __mmask16 at_a = _mm512_cmpeq_epi32_mask(lanes, target);
+      const __mmask16 at_b = _mm512_cmpeq_epi32_mask(lanes, _mm512_sub_epi32(target, _mm512_set1_epi32(16)));
+      if (at_a) f->target_logit[m + i] = _mm512_mask_reduce_add_ps(at_a, a);
+      if (at_b) f->target_logit[m + i] = _mm512_mask_reduce_add_ps(at_b, b);
+      a = v_exp2(v_sub(a, reference));
+      b = v_exp2(v_sub(b, reference));
+      _mm512_store_ps(sum, v_add(_mm512_load_ps(sum), v_add(a, b)));
+      a = _mm512_maskz_mov_ps((__mmask16)~at_a, a);
+      b = _mm512_maskz_mov_ps((__mmask16)~at_b, b);
+      _mm512_store_si512((void *)((bf16 *)f->y + (m + i - f->first_row) * stride + n), v_narrow2(a, b));
     }
     break;
   }

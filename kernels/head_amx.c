@@ -1,7 +1,8 @@
 /*
  * Language-model head with cross-entropy, forward and gradient in one sweep: logits exist only as blocks of 256 tokens by 1,024
  * entries of the vocabulary. First pass: log-sum of each token. Second, chunk by chunk of the vocabulary: probabilities less the
- * target, times the weight, from which both gradients follow.
+ * target, times the weight, from which both gradients follow. Without the gradient of the weight one pass does: dx is summed with
+ * exponentials above some reference and divided by their sum at the end.
  */
 #include <math.h>
 #include "gemm_amx.h"
@@ -26,13 +27,17 @@ static Block token_block(const Head *j, long first, long tokens) {
                  .last_rows = 32};
 }
 
-static void log_sum_task(void *arg, size_t index) {
-  const Head *j = arg;
-  const long first = (long)index * TOKENS, tokens = MIN(TOKENS, j->padded - first), pieces = j->padded_vocabulary / 32;
+static void reset_sums(const Head *j, long first, long tokens) {
   for (long k = first * 16; k < (first + tokens) * 16; k += 16) {
     _mm512_store_ps(j->max + k, v_all(LOWEST));
     _mm512_store_ps(j->sum + k, v_zero());
   }
+}
+
+static void log_sum_task(void *arg, size_t index) {
+  const Head *j = arg;
+  const long first = (long)index * TOKENS, tokens = MIN(TOKENS, j->padded - first), pieces = j->padded_vocabulary / 32;
+  reset_sums(j, first, tokens);
   Finish f = {TO_LOGSUM, .columns = j->vocabulary, .max = j->max, .sum = j->sum};
   Block block = token_block(j, first, tokens);
   tiles_begin();
@@ -58,6 +63,82 @@ static void log_sum_task(void *arg, size_t index) {
       logit = v_fma(v_load_half_first(j->x + n * j->stride + k, m), v_widen(v_narrow(v_load_first(w + k, m))), logit);
     }
     j->nll[n] = j->log_sum[n] * LN_2 - v_sum(logit);
+  }
+}
+
+/* Two to this power more than the reference is still far from what float32 holds, and so is as much less. */
+static const float MOST_ABOVE = 60;
+
+/* Logits of the entries from `first` on as exponentials p [tokens, chunk]. */
+static void exponentials(const Head *j, Block block, Finish f, long first, long chunk) {
+  f.first_column = first;
+  f.columns = j->vocabulary - first;
+  for (long v = 0; v < chunk / 32; v += 16) {
+    block.b = j->forward + (first / 32 + v) * 2 * block.b_tile;
+    block.n_pieces = MIN(16, chunk / 32 - v);
+    block.column = v * 32;
+    amx_block(&block, &f);
+  }
+}
+
+/* dx = weight·(Σ over entries but the target p·w / Σ p + (p of the target / Σ p − 1)·w of the target), and nll */
+static void one_pass_task(void *arg, size_t index) {
+  const Head *j = arg;
+  const long first = (long)index * TOKENS, tokens = MIN(TOKENS, j->padded - first), vocabulary_steps = j->padded_vocabulary / 32;
+  bf16 *p = az_take((size_t)(TOKENS * VOCABULARY) * sizeof *p);
+  float *logit = j->nll;
+  Finish sums = {TO_LOGSUM, .columns = j->vocabulary, .max = j->max, .sum = j->sum};
+  Finish f = {TO_EXPONENTIAL, .y = p, .stride = VOCABULARY, .first_row = first, .max = j->max, .sum = j->sum,
+              .log_sum = j->log_sum, .target = j->target, .target_logit = logit};
+  Block block = token_block(j, first, tokens);
+  Block back = {.a = p, .a_tile = 16 * VOCABULARY, .a_row = VOCABULARY * 2, .a_step = 32, .b_tile = vocabulary_steps * TILE,
+                .m_pieces = tokens / 32, .row = first, .last_rows = 32};
+  reset_sums(j, first, tokens);
+  for (long n = first; n < first + tokens; n++) {
+    j->target[n] = n < j->tokens ? (int)j->given_target[n] : -1;
+    logit[n] = 0;
+  }
+  tiles_begin();
+  /* The reference: the largest of the first entries. Where a later one is far above, it is the largest of all, and once more. */
+  block.b = j->forward;
+  block.n_pieces = MIN(16, vocabulary_steps);
+  amx_block(&block, &sums);
+  for (long n = first; n < first + tokens; n++) j->log_sum[n] = _mm512_reduce_max_ps(_mm512_load_ps(j->max + n * 16));
+  for (int attempt = 0, is_done = 0; attempt < 2 && !is_done; attempt++) {
+    reset_sums(j, first, tokens);
+    for (long v = 0; v < j->padded_vocabulary; v += VOCABULARY) {
+      const long chunk = MIN(VOCABULARY, j->padded_vocabulary - v);
+      exponentials(j, block, f, v, chunk);
+      Finish g = {v ? TO_ADDED : TO_FLOAT, .stride = j->stride, .columns = j->stride, .alpha = 1, .y = j->dx};
+      back.steps = chunk / 32;
+      for (long k = 0; k < j->stride / 32; k += 16) {
+        back.b = j->backward + (2 * k * vocabulary_steps + v / 32) * TILE;
+        back.n_pieces = MIN(16, j->stride / 32 - k);
+        back.column = k * 32;
+        amx_block(&back, &g);
+      }
+    }
+    is_done = 1;
+    for (long n = first; n < first + tokens; n++) {
+      const float max = _mm512_reduce_max_ps(_mm512_load_ps(j->max + n * 16));
+      if (!(max > j->log_sum[n] + MOST_ABOVE)) continue;
+      j->log_sum[n] = max;
+      is_done = 0;
+    }
+  }
+  tiles_end();
+  az_give(p);
+  for (long n = first; n < MIN(first + tokens, j->tokens); n++) {
+    const float sum = v_sum(_mm512_load_ps(j->sum + n * 16)), reference = j->log_sum[n], weight = j->given_weight[n];
+    const float target = exp2f(logit[n] - reference) / sum;
+    const float *w = j->w + j->target[n] * j->width;
+    const Vec scale = v_all(weight / sum), missing = v_all(weight * (target - 1));
+    j->nll[n] = (reference + log2f(sum) - logit[n]) * LN_2;
+    for (long k = 0; k < j->stride; k += 16) {
+      const __mmask16 m = v_first(j->width - k);
+      Vec own = v_widen(v_narrow(v_load_first(w + k, m)));
+      v_store_half(j->dx_half + n * j->stride + k, v_fma(missing, own, v_mul(scale, v_load(j->dx + n * j->stride + k))));
+    }
   }
 }
 
@@ -158,30 +239,29 @@ static void run_head_loss(Ctx *c) {
   }
   j.stride = width;
   const size_t token_tasks = (size_t)((j.padded + TOKENS - 1) / TOKENS);
-  az_par(c, token_tasks, log_sum_task, &j);
+  const int in_one_pass = dx_half && !dw;
+  az_par(c, token_tasks, in_one_pass ? one_pass_task : log_sum_task, &j);
   if (nll) memcpy(nll, j.nll, (size_t)j.tokens * 4);
   if (loss) {
     double sum = 0;
     for (long n = 0; n < j.tokens; n++) sum += (double)j.nll[n] * (double)j.given_weight[n];
     *loss = (float)sum;
   }
-  if (dx_half || dw) {
-    if (dw) {
-      j.x_right = CUT(bf16, right);
-      RowTile *rows = CUT(RowTile, tiles);
-      for (long t = 0; t < j.padded_vocabulary / 16; t++)
-        rows[t] = (RowTile){dw + t * 16 * j.width, (int)MAX(0, MIN(16, j.vocabulary - 16 * t))};
-      j.rows = rows;
-      amx_pack_right(c, j.x, width, j.padded, width, j.x_right);
-    }
+  if (dw) {
+    j.x_right = CUT(bf16, right);
+    RowTile *rows = CUT(RowTile, tiles);
+    for (long t = 0; t < j.padded_vocabulary / 16; t++)
+      rows[t] = (RowTile){dw + t * 16 * j.width, (int)MAX(0, MIN(16, j.vocabulary - 16 * t))};
+    j.rows = rows;
+    amx_pack_right(c, j.x, width, j.padded, width, j.x_right);
     for (j.first = 0; j.first < j.padded_vocabulary; j.first += most) {
       j.chunk = MIN(most, j.padded_vocabulary - j.first);
       az_par(c, token_tasks, probability_task, &j);
-      if (dw) az_par(c, (size_t)((j.chunk + 255) / 256), weight_task, &j);
+      az_par(c, (size_t)((j.chunk + 255) / 256), weight_task, &j);
     }
-    if (dx_half && must_copy)
-      for (long n = 0; n < j.tokens; n++) memcpy(dx_half + n * width, j.dx_half + n * width, (size_t)width * 2);
   }
+  if (dx_half && must_copy)
+    for (long n = 0; n < j.tokens; n++) memcpy(dx_half + n * width, j.dx_half + n * width, (size_t)width * 2);
   az_give(scratch);
 }
 

@@ -286,8 +286,8 @@ static void test_attention(void) {
 }
 
 static void test_head(void) {
-  static const int64_t shapes[][3] = {{1, 2, 1}, {5, 37, 17}, {33, 100, 40}, {70, 65, 64}};
-  for (int s = 0; s < 4; s++) {
+  static const int64_t shapes[][3] = {{1, 2, 1}, {5, 37, 17}, {33, 100, 40}, {70, 65, 64}, {40, 1300, 24}};
+  for (int s = 0; s < 5; s++) {
     const int64_t tokens = shapes[s][0], vocabulary = shapes[s][1], width = shapes[s][2];
     Tensor x = padded_waves(1, tokens, width), w = exact_waves(2, vocabulary, width), targets = tensor_of(8, SHAPE(tokens));
     Tensor weights = WAVES(3, tokens);
@@ -323,6 +323,32 @@ static void test_head(void) {
     check_close("dx", columns_of(call.out[2], width), dx, 2 * ROUNDED);
     check_padding("dx", call.out[2], width);
     check_close("dw", call.out[3], dw, 2 * ROUNDED);
+    /* In one pass, and with logits so far apart that a second is made. */
+    Call frozen = call;
+    memset(frozen.out, 0, sizeof frozen.out);
+    frozen.unwanted = 8;
+    must_run(&frozen);
+    check_close("loss, weight frozen", frozen.out[0], &loss, 1e-4);
+    check_close("nll, weight frozen", frozen.out[1], nll, 1e-4);
+    check_close("dx, weight frozen", columns_of(frozen.out[2], width), dx, 2 * ROUNDED);
+    check_padding("dx, weight frozen", frozen.out[2], width);
+    Call steep[2];
+    for (int64_t i = 0; i < count_of(w); i++) FLOATS(w)[i] *= i / width < 512 ? 1 : 128;
+    Call repack = pack;
+    memset(repack.out, 0, sizeof repack.out);
+    must_run(&repack);
+    for (int i = 0; i < 2; i++) {
+      steep[i] = i ? frozen : call;
+      memset(steep[i].out, 0, sizeof steep[i].out);
+      steep[i].in[1] = repack.out[0], steep[i].in[2] = repack.out[1];
+      must_run(&steep[i]);
+    }
+    double *steep_nll = doubles(tokens), *steep_dx = doubles(tokens * width);
+    for (int64_t n = 0; n < tokens; n++) steep_nll[n] = FLOATS(steep[0].out[1])[n];
+    for (int64_t i = 0; i < tokens * width; i++) steep_dx[i] = AT(steep[0].out[2], i / width, i % width);
+    check_close("nll of far logits, weight frozen", steep[1].out[1], steep_nll, 1e-4);
+    check_close("dx of far logits, weight frozen", columns_of(steep[1].out[2], width), steep_dx, 4 * ROUNDED);
+    free(steep_nll), free(steep_dx);
     LONGS(targets)[0] = vocabulary;
     Call refused = call;
     check(run_op(&refused) != NULL, "a target outside the vocabulary is not refused");
