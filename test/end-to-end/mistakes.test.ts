@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { familyFolder, finish, type RunOptions, run, start, temporaryFolder, writeRows } from './program.fixture.js';
 
 const folder = temporaryFolder();
@@ -38,6 +39,8 @@ function withConfig(name: string, changes: object): string {
     writeFileSync(join(at, 'config.json'), JSON.stringify({ ...config, ...changes }));
   });
 }
+
+const recipe = fileURLToPath(new URL('../../recipes/embedded.yaml', import.meta.url));
 
 let numRuns = 0;
 /** Every mistake: exit code 2; at the end one message without a stack; nothing on standard output; no output file. */
@@ -102,7 +105,10 @@ test('flags and configuration files: what is wrong, where, and what was meant', 
     sampleOf,
   );
   await refuses(() => ['report'], /the argument <run> is missing: Output folder of azeotrope tradeoff/);
-  await refuses(() => ['tradeoff', '--output', folder], /holds other things \(.*and no run\.json: it is no run folder/);
+  await refuses(
+    () => ['tradeoff', '--config', recipe, '--output', folder],
+    /holds other things \(.*and no run\.json: it is no run folder/,
+  );
   await refuses(() => ['sampel'], /unknown command 'sampel'.*sample/);
   await refuses(() => ['score', '--model', ids], /--input is missing.*\n.*--output is missing/);
 });
