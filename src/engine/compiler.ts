@@ -5,7 +5,7 @@ import { compileGraph } from './onnx/compile.js';
 import type { Precision } from './onnx/emitter.js';
 import { createPackedWeights, type PackedHold } from './packed-weights.js';
 import { SessionCache } from './runtime/session-cache.js';
-import type { Binding, CompiledModel, Runtime, SessionOptions, TensorMap } from './runtime/types.js';
+import type { Binding, CompiledModel, PackedInput, Runtime, SessionOptions, TensorMap } from './runtime/types.js';
 
 export interface Compiler {
   readonly runtime: Runtime;
@@ -90,7 +90,9 @@ export function createCompiler(runtime: Runtime, compilerOptions: CompilerOption
       const outputs = Object.fromEntries(entry.names.outputs.map(({ name, source }) => [name, tensors[source]]));
       const packedNames = Object.keys(entry.packed);
       if (packedNames.length === 0) return session.bind(inputs, outputs);
-      const hold = packedWeights.hold(packedNames.map((name) => tensors[entry.packed[name]]));
+      const hold = packedWeights.hold(
+        packedNames.map((name) => ({ tensor: tensors[entry.packed[name].source], form: entry.packed[name].form })),
+      );
       packedNames.forEach((name, index) => {
         inputs[name] = hold.tensors[index];
       });
@@ -129,7 +131,7 @@ interface Entry {
   readonly names: TensorNames;
   readonly compile: () => CompiledModel;
   /** Inputs that are packed forms, with the inputs they are made of. */
-  readonly packed: Readonly<Record<string, string>>;
+  readonly packed: Readonly<Record<string, PackedInput>>;
 }
 
 interface TensorNames {

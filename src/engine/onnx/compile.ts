@@ -52,7 +52,7 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
       ...graph.inputs.map(({ name, value }) => [name, { dtype: value.dtype, shape: value.shape }] as const),
       ...packed.map(([name, { shape }]) => [name, { dtype: 'bfloat16', shape }] as const),
     ]),
-    packed: Object.fromEntries(packed.map(([name, { source }]) => [name, source])),
+    packed: Object.fromEntries(packed.map(([name, { source, form }]) => [name, { source, form }])),
     outputs: Object.fromEntries(
       graph.outputs.map(({ name, value, inPlaceOf }) => [name, { dtype: value.dtype, shape: value.shape, inPlaceOf }]),
     ),
