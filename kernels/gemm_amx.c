@@ -22,11 +22,19 @@ void amx_block(const Block *block, const Finish *f) {
 typedef struct {
   const bf16 *a, *b;
   long a_stride, rows, steps, n_pieces, column_groups;
+  Added added;
   Finish finish;
 } Product;
 
+/* Tiles read 16 whole rows: the last ones of a matrix are moved where zeros follow them. */
+static void copy_padded(const bf16 *from, long stride, long rows, long width, bf16 *to) {
+  for (long r = 0; r < rows; r++) memcpy(to + r * width, from + r * stride, (size_t)width * 2);
+  memset(to + rows * width, 0, (size_t)((32 - rows) * width) * 2);
+}
+
 static void product_task(void *arg, size_t index) {
   const Product *job = arg;
+  const Added *added = &job->added;
   const long group = (long)index % job->column_groups, first = (long)index / job->column_groups * ROW_PIECES * 32;
   const long rows = MIN(job->rows - first, ROW_PIECES * 32), whole = rows / 32, rest = rows % 32;
   Block block = {.a = job->a + first * job->a_stride,
@@ -40,19 +48,26 @@ static void product_task(void *arg, size_t index) {
                  .steps = job->steps,
                  .row = first,
                  .column = group * COLUMN_PIECES * 32,
-                 .last_rows = 32};
+                 .last_rows = 32,
+                 .a2 = added->a + first * added->stride,
+                 .a2_tile = 16 * added->stride,
+                 .a2_row = added->stride * 2,
+                 .b2 = added->b + group * COLUMN_PIECES * 2 * added->steps * TILE,
+                 .b2_tile = added->steps * TILE,
+                 .steps2 = added->steps};
   tiles_begin();
   if (whole) amx_block(&block, &job->finish);
   if (rest) {
-    /* Tiles read 16 whole rows: the last ones are moved where zeros follow them. */
-    const long width = job->steps * 32;
-    bf16 *padded = az_take((size_t)(32 * width) * sizeof *padded);
-    for (long r = 0; r < rest; r++)
-      memcpy(padded + r * width, job->a + (first + whole * 32 + r) * job->a_stride, (size_t)width * 2);
-    memset(padded + rest * width, 0, (size_t)((32 - rest) * width) * 2);
+    const long begin = first + whole * 32, width = job->steps * 32, width2 = added->steps * 32;
+    bf16 *padded = az_take((size_t)(32 * (width + width2)) * sizeof *padded), *padded2 = padded + 32 * width;
+    copy_padded(job->a + begin * job->a_stride, job->a_stride, rest, width, padded);
+    copy_padded(added->a + begin * added->stride, added->stride, rest, width2, padded2);
     block.a = padded;
     block.a_tile = 16 * width;
     block.a_row = width * 2;
+    block.a2 = padded2;
+    block.a2_tile = 16 * width2;
+    block.a2_row = width2 * 2;
     block.m_pieces = 1;
     block.row = first + whole * 32;
     block.last_rows = (int)rest;
@@ -63,9 +78,11 @@ static void product_task(void *arg, size_t index) {
   _mm_sfence(); /* stores past the cache are weakly ordered */
 }
 
-void amx_product(Ctx *c, const bf16 *a, long a_stride, const bf16 *b, long rows, long n, long steps, Finish finish) {
+void amx_product(Ctx *c, const bf16 *a, long a_stride, const bf16 *b, long rows, long n, long steps, Added added,
+                 Finish finish) {
   const long n_pieces = (n + 31) / 32;
-  Product job = {a, b, a_stride, rows, steps, n_pieces, (n_pieces + COLUMN_PIECES - 1) / COLUMN_PIECES, finish};
+  if (added.steps == 0) added = (Added){a, 0, b, 0}; /* nothing is read there */
+  Product job = {a, b, a_stride, rows, steps, n_pieces, (n_pieces + COLUMN_PIECES - 1) / COLUMN_PIECES, added, finish};
   az_par(c, (size_t)((rows + ROW_PIECES * 32 - 1) / (ROW_PIECES * 32) * job.column_groups), product_task, &job);
 }
 

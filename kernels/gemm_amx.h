@@ -56,7 +56,18 @@ typedef struct {
   int last_rows;    /* rows of the last row of pieces that exist */
   float *sums;      /* if the caller goes through k itself: where sums stay between its calls (pieces · 1024) */
   int is_first, is_last;
+  /* a second product that is added, row-major on the left; no steps: none */
+  const bf16 *a2, *b2;
+  long a2_tile, a2_row, b2_tile, steps2;
 } Block;
+
+/* The second product of all rows: rows of a lie beside those of the first. */
+typedef struct {
+  const bf16 *a;
+  long stride;
+  const bf16 *b;
+  long steps;
+} Added;
 
 /* Longest run along k in one go: panels of that depth stay in the first-level cache. */
 enum { MAX_STEPS = 16, MAX_STEPS_ROWS = 64 };
@@ -324,6 +335,8 @@ INLINE void block_product_of(const FinishKind kind, const Block *k, const Finish
         }
       }
       if (is_last) {
+        const bf16 *c0 = k->a2 + 2 * m * k->a2_tile, *d0 = k->b2 + 2 * n * k->b2_tile;
+        if (k->steps2) piece_product(c0, c0 + k->a2_tile, k->a2_row, 32, d0, d0 + k->b2_tile, k->steps2);
         current ^= 1;
         piece_store(buf[current], 32);
         is_pending = 1;
@@ -351,8 +364,12 @@ enum { PAST_CACHE = 3000000, PAST_CACHE_GRADIENT = 1000000 };
 /* One block with any finish. (gemm_amx.c) */
 void amx_block(const Block *block, const Finish *finish);
 
-/* y = A·B over all rows, in parallel: A [rows, stride] from row-major bfloat16, B packed with `steps` tiles along k. */
-void amx_product(Ctx *c, const bf16 *a, long a_stride, const bf16 *b, long rows, long n, long steps, Finish finish);
+/*
+ * y = A·B (+ the added product) over all rows, in parallel: A [rows, stride] from row-major bfloat16, B packed with `steps` tiles
+ * along k.
+ */
+void amx_product(Ctx *c, const bf16 *a, long a_stride, const bf16 *b, long rows, long n, long steps, Added added,
+                 Finish finish);
 
 /* Tiles of the row-major x [rows, width] as a right operand: tile (column tile j, step t) at (j·spread(steps) + t). */
 void amx_pack_right(Ctx *c, const bf16 *x, long stride, long rows, long width, bf16 *to);

@@ -108,10 +108,10 @@ static void run_pack(Ctx *c) {
 /* --- products */
 
 /*
- * Attributes of every product: rows; offset and stride of x; columns of the result that exist. x bfloat16 [rows, stride], packed
- * weight [n, k, 512].
+ * Attributes of every product: rows; offset and stride of x; columns of the result that exist; offset and stride of x2. x bfloat16
+ * [rows, stride], packed weight [n, k, 512]. The last two inputs, where given, are x2 and w2 of a product that is added: adapters.
  */
-enum { ROWS, OFFSET, STRIDE, COLUMNS };
+enum { ROWS, OFFSET, STRIDE, COLUMNS, OFFSET2, STRIDE2 };
 
 typedef struct {
   const bf16 *x, *w;
@@ -123,20 +123,24 @@ static Operands operands(Ctx *c) {
                     c->in[1].dim[0] * 16,                       c->in[1].dim[1]};
 }
 
-static void product(Ctx *c, Operands o, Finish f) {
-  amx_product(c, o.x, o.stride, o.w, o.rows, o.n, o.steps, f);
+/* `second`: index of x2. */
+static void product(Ctx *c, Operands o, int second, Finish f) {
+  Added added = {0};
+  if (second + 1 < c->num_inputs && c->in[second].data)
+    added = (Added){(const bf16 *)c->in[second].data + c->i[OFFSET2], c->i[STRIDE2], c->in[second + 1].data, c->in[second + 1].dim[1]};
+  amx_product(c, o.x, o.stride, o.w, o.rows, o.n, o.steps, added, f);
 }
 
 static const float *optional(Ctx *c, int index) { return index < c->num_inputs ? c->in[index].data : NULL; }
 
-/* x, w, residual? [rows, columns], bias? [columns]; alpha → bfloat16 [rows, n] */
+/* x, w, residual? [rows, columns], bias? [columns], x2?, w2?; alpha → bfloat16 [rows, n] */
 static void run_linear_half(Ctx *c) {
   Operands o = operands(c);
   Finish f = {TO_HALF, .stride = o.n, .columns = c->i[COLUMNS], .alpha = c->f[0], .past_cache = o.rows * o.n * 2 > PAST_CACHE};
   f.residual = optional(c, 2);
   f.bias = optional(c, 3);
   f.y = OUT(c, 0, o.rows, o.n);
-  product(c, o, f);
+  product(c, o, 4, f);
 }
 
 /* the same → float32 [rows, columns] */
@@ -148,26 +152,26 @@ static void run_linear_float(Ctx *c) {
   f.past_cache = o.rows * f.columns * 4 > PAST_CACHE && f.columns % 16 == 0;
   f.y = OUT(c, 0, o.rows, f.columns);
   if ((uintptr_t)f.y % 64) f.past_cache = 0;
-  product(c, o, f);
+  product(c, o, 4, f);
 }
 
-/* x, interleaved w → gate and up [rows, n], silu(gate)·up [rows, n/2] */
+/* x, interleaved w, x2?, w2? → gate and up [rows, n], silu(gate)·up [rows, n/2] */
 static void run_linear_swiglu(Ctx *c) {
   Operands o = operands(c);
   Finish f = {TO_SWIGLU, .stride = o.n, .columns = o.n, .stride2 = o.n / 2, .past_cache = o.rows * o.n * 2 > PAST_CACHE};
   f.y = OUT(c, 0, o.rows, o.n);
   f.y2 = OUT(c, 1, o.rows, o.n / 2);
   if (!f.y || !f.y2) az_fail(c, "both outputs are needed");
-  product(c, o, f);
+  product(c, o, 2, f);
 }
 
-/* dz, backward operand of the down projection, gate and up → their gradients, interleaved [rows, 2n] */
+/* dz, backward operand of the down projection, gate and up, x2?, w2? → their gradients, interleaved [rows, 2n] */
 static void run_linear_swiglu_gradient(Ctx *c) {
   Operands o = operands(c);
   Finish f = {TO_SWIGLU_GRAD, .stride = 2 * o.n, .columns = o.n, .gate_up = c->in[2].data,
               .past_cache = o.rows * o.n * 4 > PAST_CACHE};
   f.y = OUT(c, 0, o.rows, 2 * o.n);
-  product(c, o, f);
+  product(c, o, 3, f);
 }
 
 /* --- weight gradients: dW = dyᵀ·x, as rows of each weight */
@@ -251,13 +255,13 @@ static void run_weight_gradient(Ctx *c) {
   az_give(tiles);
 }
 
-#define PRODUCT_INTS {"rows", "offset", "stride", "columns"}
+#define PRODUCT_INTS {"rows", "offset", "stride", "columns", "offset2", "stride2"}
 const Op az_linear_ops[] = {
     {"Pack", run_pack, "f*", "b?b?", {"mode"}, .level = LEVEL_AMX},
-    {"LinearHalf", run_linear_half, "bbf?f?", "b", PRODUCT_INTS, {"alpha"}, .level = LEVEL_AMX},
-    {"LinearFloat", run_linear_float, "bbf?f?", "f", PRODUCT_INTS, {"alpha"}, .level = LEVEL_AMX},
-    {"LinearSwiglu", run_linear_swiglu, "bb", "bb", PRODUCT_INTS, .level = LEVEL_AMX},
-    {"LinearSwigluGradient", run_linear_swiglu_gradient, "bbb", "b", PRODUCT_INTS, .level = LEVEL_AMX},
+    {"LinearHalf", run_linear_half, "bbf?f?b?b?", "b", PRODUCT_INTS, {"alpha"}, .level = LEVEL_AMX},
+    {"LinearFloat", run_linear_float, "bbf?f?b?b?", "f", PRODUCT_INTS, {"alpha"}, .level = LEVEL_AMX},
+    {"LinearSwiglu", run_linear_swiglu, "bbb?b?", "bb", PRODUCT_INTS, .level = LEVEL_AMX},
+    {"LinearSwigluGradient", run_linear_swiglu_gradient, "bbbb?b?", "b", PRODUCT_INTS, .level = LEVEL_AMX},
     {"WeightGradient", run_weight_gradient, "bb", "f*",
      {"tokens", "mode", "dyOffset", "dyStride", "xOffset", "xStride", "width", "rows0", "rows1", "rows2", "rows3", "rows4",
       "rows5", "rows6", "rows7", "rows8", "rows9"}, {"alpha"}, .level = LEVEL_AMX},

@@ -92,5 +92,5 @@ Level az_level(void);
 /* Tables of ops, each ended by a row without a name; registry.c lists them. */
 extern const Op az_convert_ops[], az_linear_ops[], az_norm_ops[], az_attention_ops[], az_head_ops[], az_optimizer_ops[];
 extern const Op az_decode_pack_ops[], az_decode_linear_ops[], az_decode_linear_tangent_ops[], az_decode_attention_ops[];
-extern const Op az_decode_blocks_ops[];
+extern const Op az_adapter_ops[], az_decode_blocks_ops[];
 #endif

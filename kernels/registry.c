@@ -16,6 +16,7 @@ static const Op *const families[] = {
     az_optimizer_ops,
 #if defined(__x86_64__)
     az_linear_ops,
+    az_adapter_ops,
     az_norm_ops,
     az_attention_ops,
     az_head_ops,

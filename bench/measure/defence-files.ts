@@ -29,6 +29,7 @@ function artefactOf(model: LanguageModel, location: string) {
     epsilonStudy: [],
     lossNats: 1,
     responseTokens: 1,
+    precision: 'float32' as const,
     tokenizerFingerprint: null,
     calibration: null,
     provenance: {

@@ -78,6 +78,7 @@ function randomProxy({ parameters }: LanguageModel): ProxyArtefact {
     epsilonStudy: [],
     lossNats: 1,
     responseTokens: 1,
+    precision: 'float32',
     tokenizerFingerprint: null,
     calibration: null,
     provenance: {

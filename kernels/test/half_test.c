@@ -2,10 +2,12 @@
 #include "harness.h"
 #if defined(__x86_64__)
 
-extern const Op az_linear_ops[], az_norm_ops[], az_attention_ops[], az_head_ops[], az_decode_pack_ops[], az_decode_linear_ops[];
+extern const Op az_adapter_ops[], az_linear_ops[], az_norm_ops[], az_attention_ops[], az_head_ops[], az_decode_pack_ops[], az_decode_linear_ops[];
 
 /* Float32 sums of exact products, and one rounding to bfloat16. */
 static const double EXACT = 2e-6, ROUNDED = 4.1e-3;
+
+#define AT(x, r, column) ((double)from_half(HALVES(x)[(r)*x.dim[1] + (column)]))
 
 static double *doubles(int64_t n) { return calloc((size_t)MAX(n, 1), sizeof(double)); }
 static void must_run(Call *call) {
@@ -90,6 +92,102 @@ static void test_linear(void) {
   }
 }
 
+/* Two layers with adapters about one without, or gate and up with them: what adapters add, and their gradients. */
+static void test_adapters(void) {
+  static const int64_t shapes[][2] = {{1, 1}, {37, 53}, {70, 64}, {530, 40}};
+  for (int s = 0; s < 8; s++) {
+    const int64_t tokens = shapes[s / 2][0], width = shapes[s / 2][1], is_pair = s % 2, num = is_pair ? 2 : 3;
+    const int64_t rows[] = {is_pair ? 45 : 70, 45, 150}, rank[] = {3, is_pair ? 16 : 0, 30}, stride = ROUND_UP(is_pair ? 19 : 33, 32);
+    const float scale[] = {0.5f, 2, 4};
+    int64_t total = 0, ranks = 0, first_row[3], first_rank[3];
+    Tensor a[3], b[3], x = padded_waves(1, tokens, width);
+    Call pack = {.table = az_adapter_ops, .name = "PackAdapters", .ints = {is_pair}};
+    for (int i = 0; i < num; i++) {
+      first_row[i] = total, first_rank[i] = ranks;
+      total += ROUND_UP(rows[i], 32), ranks += rank[i];
+      pack.ints[1 + i] = rows[i], pack.ints[9 + i] = rank[i], pack.floats[i] = scale[i];
+      if (rank[i]) a[i] = pack.in[pack.num_inputs++] = exact_waves(10 + i, rank[i], width);
+    }
+    for (int i = 0; i < num; i++)
+      if (rank[i]) b[i] = pack.in[pack.num_inputs++] = exact_waves(20 + i, rows[i], rank[i]);
+    must_run(&pack);
+    /* Column of a group's results where output j of layer i stands. */
+#define COLUMN(i, j) (is_pair ? (j) / 16 * 32 + 16 * (i) + (j) % 16 : first_row[i] + (j))
+    Tensor dy = HALF_WAVES(2, tokens, total), h = padded_waves(3, tokens, ranks), dh = padded_waves(4, tokens, ranks);
+    double *hidden = doubles(tokens * ranks), *y = doubles(tokens * total), *back = doubles(tokens * ranks), *dx = doubles(tokens * width);
+    for (int64_t n = 0; n < tokens; n++)
+      for (int i = 0; i < num; i++)
+        for (int64_t r = 0; r < rank[i]; r++) {
+          const int64_t at = first_rank[i] + r;
+          for (int64_t k = 0; k < width; k++) {
+            const double value = FLOATS(a[i])[r * width + k];
+            hidden[n * ranks + at] += AT(x, n, k) * value;
+            dx[n * width + k] += AT(dh, n, at) * value;
+          }
+          for (int64_t j = 0; j < rows[i]; j++) {
+            const double value = scale[i] * FLOATS(b[i])[j * rank[i] + r];
+            y[n * total + COLUMN(i, j)] += AT(h, n, at) * value;
+            back[n * ranks + at] += AT(dy, n, COLUMN(i, j)) * value;
+          }
+        }
+    /* Each product both alone and added to one by zeros. */
+    Tensor none = half_waves(5, SHAPE(tokens, 32));
+    memset(none.data, 0, 2 * (size_t)count_of(none));
+    const Tensor left[] = {x, h, dy, dh}, right[] = {pack.out[0], pack.out[2], pack.out[3], pack.out[1]};
+    const int64_t columns[] = {ranks, total, ranks, width};
+    double *const expected[] = {hidden, y, back, dx};
+    for (int p = 0; p < 4; p++) {
+      Call alone = {.table = az_linear_ops, .name = "LinearFloat", .ints = {tokens, 0, left[p].dim[1], columns[p]}, .floats = {1}};
+      alone.in[0] = left[p], alone.in[1] = right[p], alone.num_inputs = 2;
+      must_run(&alone);
+      check_close("product", alone.out[0], expected[p], EXACT);
+      Tensor w = tensor_of(4, SHAPE(columns[p], 32));
+      memset(w.data, 0, 4 * (size_t)count_of(w));
+      Call zeros = {.table = az_linear_ops, .name = "Pack", .in = {w}, .num_inputs = 1};
+      must_run(&zeros);
+      Call added = {.table = az_linear_ops, .name = "LinearFloat", .ints = {tokens, 0, 32, columns[p], 0, left[p].dim[1]}, .floats = {1}};
+      added.in[0] = none, added.in[1] = zeros.out[0], added.in[4] = left[p], added.in[5] = right[p], added.num_inputs = 6;
+      must_run(&added);
+      check_same("added product", added.out[0], alone.out[0], 4);
+    }
+    free(hidden), free(y), free(back), free(dx);
+
+    Call gradient = {.table = az_adapter_ops, .name = "AdapterGradient", .num_inputs = 2};
+    const int64_t ints[] = {tokens, is_pair, 0, 0, stride, 0, x.dim[1], width};
+    memcpy(gradient.ints, ints, sizeof ints);
+    memcpy(gradient.ints + 8, pack.ints + 1, 16 * sizeof(int64_t));
+    memcpy(gradient.floats, pack.floats, sizeof gradient.floats);
+    for (int is_b = 0; is_b < 2; is_b++) {
+      gradient.in[0] = is_b ? h : dh, gradient.in[1] = is_b ? dy : x;
+      gradient.ints[2] = is_b, gradient.ints[6] = gradient.in[1].dim[1];
+      memset(gradient.out, 0, sizeof gradient.out);
+      gradient.num_outputs = 0;
+      for (int i = 0; i < num; i++) gradient.num_outputs += rank[i] > 0;
+      must_run(&gradient);
+      for (int i = 0, out = 0; i < num; i++) {
+        if (!rank[i]) continue;
+        double *da = doubles(rank[i] * (is_b ? rows[i] : width));
+        for (int64_t n = 0; n < tokens; n++)
+          for (int64_t r = 0; r < rank[i]; r++)
+            for (int64_t k = 0; k < (is_b ? rows[i] : width); k++)
+              if (is_b) da[k * rank[i] + r] += scale[i] * AT(dy, n, COLUMN(i, k)) * AT(h, n, first_rank[i] + r);
+              else da[r * width + k] += AT(dh, n, first_rank[i] + r) * AT(x, n, k);
+        check_close(is_b ? "dB" : "dA", gradient.out[out++], da, 4 * EXACT);
+        /* A layer alone, its ranks where they stand among the others. */
+        Call alone = {.table = az_adapter_ops, .name = "AdapterGradient", .num_inputs = 2, .num_outputs = 1, .in = {gradient.in[0], gradient.in[1]}};
+        const int64_t own[] = {tokens, 0, is_b, first_rank[i], stride, is_b ? first_row[i] : 0, gradient.in[1].dim[1], width, rows[i]};
+        memcpy(alone.ints, own, sizeof own);
+        alone.ints[16] = rank[i], alone.floats[0] = scale[i];
+        if (!is_b || !is_pair) {
+          must_run(&alone);
+          check_close(is_b ? "dB alone" : "dA alone", alone.out[0], da, 4 * EXACT);
+        }
+        free(da);
+      }
+    }
+  }
+}
+
 static void test_norm(void) {
   static const int64_t shapes[][2] = {{1, 1}, {3, 17}, {65, 33}, {70, 64}};
   for (int s = 0; s < 4; s++) {
@@ -140,7 +238,6 @@ static void test_attention(void) {
     for (int64_t query = 0; query < rows * h; query++) {
       const int64_t row = query / h, head = query % h, group = head * g / h, first = row / t * t, count = row % t + 1;
       double most = -1e300, sum = 0, delta = 0;
-#define AT(x, r, column) ((double)from_half(HALVES(x)[(r)*x.dim[1] + (column)]))
       for (int64_t j = 0; j < count; j++) {
         p[j] = 0;
         for (int64_t i = 0; i < d; i++) p[j] += scale * AT(q, row, head * d + i) * AT(k, first + j, group * d + i);
@@ -258,6 +355,7 @@ static void test_decode_linear(void) {
 
 const Test half_tests[] = {
     {"bfloat16 linear layers and their gradients are exact up to the sum; rows do not depend on neighbours", test_linear, LEVEL_AMX},
+    {"bfloat16 adapters: what they add and their gradients are exact up to the sum", test_adapters, LEVEL_AMX},
     {"bfloat16 norm and its gradient are those of float64 up to rounding", test_norm, LEVEL_AMX},
     {"bfloat16 attention and its gradient are those of float64 up to rounding", test_attention, LEVEL_AMX},
     {"bfloat16 head: loss and gradients are those of float64 up to rounding", test_head, LEVEL_AMX},

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { calibrateAccuracy } from '../jobs/calibrate-accuracy.js';
 import { calibrateStrength } from '../jobs/calibrate-strength.js';
-import { openModel } from '../jobs/open-model.js';
 import { openProxy } from '../jobs/open-proxy.js';
 import { ConfigError } from '../support/errors.js';
 import { loadDataset } from '../tasks/datasets/items.js';
@@ -12,6 +11,7 @@ import {
   chatDateOption,
   chatOption,
   modelOption,
+  openModelOption,
   openOptions,
   precisionOption,
   samplerOptions,
@@ -84,7 +84,7 @@ export const calibrate = defineCommand({
       throw new ConfigError('At --temperature 0 nothing is drawn and nothing tilted. Raise the temperature.');
     }
     const items = data === undefined ? [] : await loadDataset({ ...fieldsOf(config), path: data });
-    const opened = await openModel(config.model, openOptions(context, config));
+    const opened = await openModelOption(context, config);
     try {
       const { threads, proxyModel: checkpoint } = config;
       const proxy = await openProxy(config.proxy, opened, {

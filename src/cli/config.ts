@@ -11,7 +11,16 @@ import { describeType, type OptionSpec, type Property } from './options.js';
 export function buildConfig(
   schema: z.ZodObject,
   specs: readonly OptionSpec[],
-  { flags, file }: { flags: Readonly<Record<string, unknown>>; file?: ConfigFile | undefined },
+  {
+    flags,
+    file,
+    positional = [],
+  }: {
+    flags: Readonly<Record<string, unknown>>;
+    file?: ConfigFile | undefined;
+    /** Keys that are given without a flag. */
+    positional?: readonly string[] | undefined;
+  },
 ): Record<string, unknown> {
   const specOf = new Map(specs.map((spec) => [spec.key, spec]));
   const fromFlags = Object.fromEntries(
@@ -26,7 +35,10 @@ export function buildConfig(
     const key = String(issue.path[0] ?? '');
     const spec = specOf.get(key);
     const value = key in flags ? flags[key] : file?.values[key];
-    if (spec && value === undefined) return [`--${spec.flag} is missing: ${spec.property.description}.`];
+    if (spec && value === undefined) {
+      const name = positional.includes(key) ? `the argument <${spec.flag}>` : `--${spec.flag}`;
+      return [`${name} is missing: ${spec.property.description}.`];
+    }
     const place = key in flags || !file ? `--${spec?.flag ?? key}` : `${file.placeOf(key)}: ${key}`;
     if (!spec || issue.code === 'custom') return [spec ? `${place}: ${issue.message}` : issue.message];
     const suggestion = typeof value === 'string' && spec.property.enum ? didYouMean(value, spec.property.enum) : '';

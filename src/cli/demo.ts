@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { type Examination, runDemo } from '../jobs/demo.js';
 import { commandOptions, defineCommand } from './command.js';
 import { formatCount } from './format.js';
+import { precisionOption, tellPrecision } from './model-option.js';
 
 export const demo = defineCommand({
   description:
@@ -9,15 +10,17 @@ export const demo = defineCommand({
     'problems it was never trained on. Less than a minute on two cores.',
   options: commandOptions({
     steps: z.int().min(1).default(600).meta({ description: 'Optimiser steps', unit: 'steps' }),
+    precision: precisionOption,
   }),
   examples: ['azeotrope demo', 'azeotrope demo --steps 1000 --seed 1'],
   howToContinue: () => 'The demo keeps nothing; run it again to see it from the start.',
-  run: async (context, { steps, seed, threads }) => {
+  run: async (context, { steps, seed, threads, precision }) => {
     let progress: ReturnType<typeof context.createProgress> | undefined;
     const result = await runDemo({
       steps,
       seed,
       threads,
+      precision,
       signal: context.signal,
       onStart({ numParameters, numProblems, before }) {
         context.write(
@@ -34,6 +37,7 @@ export const demo = defineCommand({
         ),
     });
     progress?.stop();
+    tellPrecision(context, precision, result.precision);
     context.write(`\nThe same problems, none of which it was trained on:\n\n${describe(result.after)}`);
     context.write('\nNext: `azeotrope --help`, or README.md for your own models and data.\n');
     return result;

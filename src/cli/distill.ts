@@ -1,14 +1,17 @@
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { z } from 'zod';
-import { wilsonInterval } from '../evaluation/intervals.js';
 import { distillSchema, METHODS } from '../experiment/distill/config.js';
 import { describePlan, planDistill } from '../experiment/distill/plan-distill.js';
-import type { Distill } from '../experiment/distill/records.js';
-import { runDistill } from '../experiment/distill/run-distill.js';
+import { type DistillProgress, runDistill } from '../experiment/distill/run-distill.js';
 import { measureRates } from '../experiment/estimate/rates.js';
-import { writeDistillReport } from '../report/distill-report.js';
-import { commandOptions, defineCommand } from './command.js';
+import { DISTILL_PAGES, writeDistillReport } from '../report/distill-report.js';
+import { openPage } from '../report/open-page.js';
+import { serveRun } from '../report/serve-run.js';
+import { type CommandContext, commandOptions, defineCommand } from './command.js';
+import { summarizeDistill } from './distill-summary.js';
+import { precisionSettings, runPrecisionOption } from './model-option.js';
 import { readStrictConfig } from './run-config.js';
 import { setOption } from './set-option.js';
 
@@ -49,10 +52,15 @@ export const distill = defineCommand({
       .string()
       .optional()
       .meta({ description: 'Stored responses of the teacher (.jsonl)', placeholder: 'file' }),
+    open: z
+      .boolean()
+      .default(false)
+      .meta({ description: 'Watch the report in a browser, filling while the run lasts' }),
     plan: z
       .boolean()
       .default(false)
       .meta({ description: 'Tell students, steps, tokens, memory and time, and do nothing' }),
+    precision: runPrecisionOption,
     set: setOption,
     ...common,
   }),
@@ -65,85 +73,94 @@ export const distill = defineCommand({
     const { teacherUrl, teacherModel, traces } = options;
     const settings = [
       ...options.set,
+      ...precisionSettings(options.precision),
       ...(teacherUrl === undefined ? [] : [`teacher.url=${teacherUrl}`]),
       ...(teacherModel === undefined ? [] : [`teacher.model=${teacherModel}`]),
       ...(traces === undefined ? [] : [`teacher.traces=${traces}`]),
     ];
     const config = await readStrictConfig(distillSchema, options.config ?? EMBEDDED_RECIPE, settings);
     if (options.plan) {
-      const rates = await measureRates({ batch: config.sampling.maxBatch });
+      const rates = await measureRates({ batch: config.sampling.maxBatch, precision: config.precision });
       const plans = await planDistill(config, options.method, rates);
       context.write(describePlan(plans, rates));
       return plans;
     }
     const output = options.output ?? join('runs', config.name);
-    let bar: { readonly name: string; readonly progress: ReturnType<typeof context.createProgress> } | undefined;
-    const result = await runDistill({
-      config,
-      methods: options.method,
-      output,
-      threads: options.threads,
-      signal: context.signal,
-      log: context.log,
-      onRow: async (distill) => void (await writeDistillReport(output, distill)),
-      onProgress({ student, step, totalSteps, note }) {
-        if (bar?.name !== student) {
-          bar?.progress.stop();
-          const progress = context.createProgress({
-            label: student,
-            total: totalSteps,
-            unit: 'steps',
-            initial: step - 1,
-          });
-          bar = { name: student, progress };
-        }
-        bar.progress.advance(1, note);
-      },
-    });
-    bar?.progress.stop();
-    context.write(describe(result));
-    context.log(`Report: ${join(output, 'report.html')}`);
-    const { curves: _curves, ...summary } = result;
-    return { output, ...summary };
+    const server = options.open
+      ? await serveRun(output, { records: DISTILL_PAGES, intervalMs: LIVE_INTERVAL_MS })
+      : undefined;
+    if (server !== undefined) {
+      context.log(`The report fills as the run goes on: ${server.url}`);
+      openPage(server.url);
+    }
+    try {
+      const progress = createDistillProgress(context);
+      const records = await runDistill({
+        ...{ config, output, methods: options.method, threads: options.threads },
+        command: describeCommand(options),
+        ...{ signal: context.signal, log: context.log },
+        onRow: async (rows) => void (await writeDistillReport(output, rows)),
+        onProgress: progress.update,
+      });
+      progress.stop();
+      const { path } = await writeDistillReport(output, records);
+      context.write(summarizeDistill(records));
+      context.write(`\nReport: ${path}\n        ${pathToFileURL(resolve(path)).href}\n`);
+      if (server !== undefined) await sleep(2 * LIVE_INTERVAL_MS); // an open page hears of the end
+      const { students: _students, responses: _responses, config: _config, ...details } = records.details;
+      return { output, report: path, distill: records.distill, details };
+    } finally {
+      await server?.dispose();
+    }
   },
 });
 
-/** A table: a line for each student, accuracy with its 95 % interval. */
-function describe({ rows, undistilled, teacher }: Distill): string {
-  const share = (count: { correct: number; total: number } | null): string => {
-    if (count === null) return '–';
-    const { lower, upper } = wilsonInterval(count.correct, count.total);
-    return `${(count.correct / count.total).toFixed(3)} (${lower.toFixed(3)}–${upper.toFixed(3)})`;
+/** How often an open page looks for news. */
+const LIVE_INTERVAL_MS = 2000;
+
+/** The command without the folder it writes to. */
+function describeCommand({
+  method,
+  config,
+  set,
+  traces,
+  teacherUrl,
+  teacherModel,
+}: {
+  method: readonly string[];
+  config?: string | undefined;
+  set: readonly string[];
+  traces?: string | undefined;
+  teacherUrl?: string | undefined;
+  teacherModel?: string | undefined;
+}): string {
+  const flags = { config, traces, 'teacher-url': teacherUrl, 'teacher-model': teacherModel };
+  return [
+    'azeotrope distill',
+    ...(method.length === METHODS.length ? [] : method.map((each) => `--method ${each}`)),
+    ...Object.entries(flags).flatMap(([name, value]) => (value === undefined ? [] : [`--${name} ${value}`])),
+    ...set.map((setting) => `--set ${setting}`),
+  ].join(' ');
+}
+
+/** A bar for each student, and for the teacher's answers. */
+function createDistillProgress(context: CommandContext) {
+  let bar:
+    | { readonly name: string; shown: number; readonly progress: ReturnType<CommandContext['createProgress']> }
+    | undefined;
+  return {
+    update({ name, unit, done, total, note }: DistillProgress) {
+      if (bar?.name !== name) {
+        bar?.progress.stop();
+        bar = {
+          name,
+          shown: done - 1,
+          progress: context.createProgress({ label: name, total, unit, initial: done - 1 }),
+        };
+      }
+      bar.progress.advance(done - bar.shown, note);
+      bar.shown = done;
+    },
+    stop: () => bar?.progress.stop(),
   };
-  const lines = [
-    ['student', 'seed', 'in distribution', 'out of distribution', 'tokens', 'alarms'],
-    ...(teacher === null
-      ? []
-      : [['teacher', '', share(teacher.inDistribution), share(teacher.outOfDistribution), '', '']]),
-    ...undistilled.map((row) => [
-      'undistilled',
-      String(row.seed),
-      share(row.inDistribution),
-      share(row.outOfDistribution),
-      '',
-      '',
-    ]),
-    ...rows.map((row) => [
-      row.variant,
-      String(row.seed),
-      share(row.inDistribution),
-      share(row.outOfDistribution),
-      row.meanLength.toFixed(1),
-      row.alarms.map(({ kind, step }) => `${kind} at ${step}`).join(', '),
-    ]),
-  ];
-  const widths = lines[0].map((_, column) => Math.max(...lines.map((line) => line[column].length)));
-  return `${lines
-    .map((line) =>
-      line
-        .map((cell, column) => cell.padEnd(widths[column]))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n')}\n`;
 }

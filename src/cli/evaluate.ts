@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import type { Accuracy, SplitAccuracy } from '../evaluation/task-accuracy.js';
 import { evaluateTask, type TaskEvaluation } from '../jobs/evaluate-task.js';
-import { openModel } from '../jobs/open-model.js';
 import { ConfigError } from '../support/errors.js';
 import { loadDataset } from '../tasks/datasets/items.js';
 import { PROMPT_TEMPLATES } from '../tasks/datasets/prompts.js';
@@ -12,7 +11,7 @@ import {
   chatDateOption,
   chatOption,
   modelOption,
-  openOptions,
+  openModelOption,
   precisionOption,
   samplerOptions,
 } from './model-option.js';
@@ -67,7 +66,7 @@ export const evaluate = defineCommand({
     const examples = shotsData === undefined ? [] : await loadDataset({ ...fieldsOf(config), path: shotsData });
     if (examples.length < shots)
       throw new ConfigError(`${shotsData} has ${examples.length} examples, fewer than ${shots}.`);
-    const opened = model === undefined ? undefined : await openModel(model, openOptions(context, config));
+    const opened = model === undefined ? undefined : await openModelOption(context, { ...config, model });
     let progress: ReturnType<typeof context.createProgress> | undefined;
     try {
       const evaluation = await evaluateTask({
@@ -103,7 +102,15 @@ export const evaluate = defineCommand({
   },
 });
 
-function describe({ numQuestions, numResponses, numBoxed, boxed, fallback, forced }: TaskEvaluation): string {
+function describe({
+  numQuestions,
+  numResponses,
+  numBoxed,
+  boxed,
+  fallback,
+  forced,
+  precision,
+}: TaskEvaluation): string {
   const cell = ({ correct, total, lower, upper }: Accuracy) => {
     if (total === 0) return '–'.padEnd(28);
     const percent = (value: number) => (100 * value).toFixed(1);
@@ -112,7 +119,7 @@ function describe({ numQuestions, numResponses, numBoxed, boxed, fallback, force
   const row = (name: string, { all, finished, truncated }: SplitAccuracy) =>
     `${name.padEnd(10)}${cell(all)}${cell(finished)}${cell(truncated)}`.trimEnd();
   return `${[
-    `${numQuestions} questions, ${numResponses} responses, ${numBoxed} with a box; 95 % intervals`,
+    `${numQuestions} questions, ${numResponses} responses, ${numBoxed} with a box; 95 % intervals${precision === null ? '' : `; ${precision}`}`,
     `${''.padEnd(10)}${'all'.padEnd(28)}${'finished'.padEnd(28)}truncated`,
     row('boxed', boxed),
     row('fallback', fallback),

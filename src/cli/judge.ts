@@ -1,10 +1,9 @@
 import { z } from 'zod';
 import { API_KEY_VARIABLE, createEndpointResponder, createLocalResponder } from '../inference/endpoint/responders.js';
 import { judgeRows } from '../jobs/judge-rows.js';
-import { openModel } from '../jobs/open-model.js';
 import { ConfigError } from '../support/errors.js';
 import { commandOptions, defineCommand } from './command.js';
-import { openOptions } from './model-option.js';
+import { openModelOption, precisionOption } from './model-option.js';
 
 export const judge = defineCommand({
   description:
@@ -19,6 +18,7 @@ export const judge = defineCommand({
         'The judge: the exact name of a model at the endpoint, or without one a model as other commands take it',
       placeholder: 'model',
     }),
+    precision: precisionOption,
     url: z
       .string()
       .optional()
@@ -42,7 +42,7 @@ export const judge = defineCommand({
   howToContinue: ({ output }) => `${output} keeps what the judge said; the same command asks the rest.`,
   run: async (context, config) => {
     const { input, output, url, model, temperature, maxTokens, seed } = config;
-    const opened = url === undefined ? await openModel(model, openOptions(context, config)) : undefined;
+    const opened = url === undefined ? await openModelOption(context, { ...config, model }) : undefined;
     try {
       const responder =
         url === undefined

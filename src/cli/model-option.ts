@@ -1,8 +1,9 @@
 /** Options that several commands share. */
 import { z } from 'zod';
+import type { PrecisionChoice } from '../engine/compiler.js';
 import type { Precision } from '../engine/onnx/emitter.js';
 import { samplerSchema } from '../inference/samplers/settings.js';
-import type { OpenModelOptions } from '../jobs/open-model.js';
+import { type OpenedModel, type OpenModelOptions, openModel } from '../jobs/open-model.js';
 import type { CommandContext } from './command.js';
 import { formatBytes } from './format.js';
 
@@ -11,12 +12,20 @@ export const modelOption = z.string().meta({
   placeholder: 'model',
 });
 
-/**
- * What models compute in. The default is what most of the work of a command is best done in on this machine; what needs more
- * (the gradient of a proxy) says so itself.
- */
-export const precisionOption = z.enum(['float32', 'bfloat16']).default('float32').meta({
-  description: 'What matrix products compute in; bfloat16 takes effect where this machine has matrix units for it',
+/** The same of a run, whose configuration may name one as well. */
+export const runPrecisionOption = z.enum(['auto', 'float32', 'bfloat16']).optional().meta({
+  description: 'What all that samples, scores and trains computes in, as `precision` of the configuration',
+  whenAbsent: 'what the configuration says, or bfloat16 where this machine has matrix units for it',
+});
+
+/** As `--set`: precision of the whole run, its training included. */
+export const precisionSettings = (precision: PrecisionChoice | undefined): string[] =>
+  precision === undefined ? [] : [`precision=${precision}`, 'training.precision=auto'];
+
+/** What models compute in. What needs more than bfloat16 (the gradient of a proxy, differences) says so itself. */
+export const precisionOption = z.enum(['auto', 'float32', 'bfloat16']).default('auto').meta({
+  description:
+    'What matrix products compute in; auto: bfloat16 where this machine has matrix units for it, else float32',
 });
 
 export const adapterOption = z.string().optional().meta({
@@ -40,7 +49,7 @@ export const samplerOptions = samplerSchema.shape;
 /** Options of `openModel` that come from the command line, with a note for each file being downloaded. */
 export function openOptions(
   context: CommandContext,
-  config: { threads?: number | undefined; adapter?: string | undefined; precision?: Precision | undefined },
+  config: { threads?: number | undefined; adapter?: string | undefined; precision?: PrecisionChoice | undefined },
 ) {
   const options: OpenModelOptions = {
     threads: config.threads,
@@ -50,6 +59,26 @@ export function openOptions(
     onProgress: downloadProgress(context),
   };
   return options;
+}
+
+/** Opens the model of a command, and says where it cannot compute in the precision that was asked for. */
+export async function openModelOption(
+  context: CommandContext,
+  config: Parameters<typeof openOptions>[1] & { model: string },
+): Promise<OpenedModel> {
+  const opened = await openModel(config.model, openOptions(context, config));
+  tellPrecision(context, config.precision, opened.model.compiler.precision);
+  return opened;
+}
+
+/** Says that bfloat16 was asked for and cannot be had. */
+export function tellPrecision(
+  { log }: Pick<CommandContext, 'log'>,
+  asked: PrecisionChoice | undefined,
+  effective: Precision,
+): void {
+  if (asked !== 'bfloat16' || effective === asked) return;
+  log('bfloat16 needs matrix units that this machine does not have (azeotrope doctor): computes in float32.');
 }
 
 const TENTH = 0.1;

@@ -63,7 +63,7 @@ const mistakes: [name: string, args: string[], told: RegExp][] = [
   ['flag without a value', ['echo', 'M', '--max-tokens'], /--max-tokens <number>' argument missing/],
   ['excess argument', ['echo', 'M', 'N'], /too many arguments/],
   ['argument given twice', ['echo', 'M', '--model', 'N'], /model is given twice/],
-  ['missing option', ['echo'], /--model is missing: Model to use/],
+  ['missing argument', ['echo'], /the argument <model> is missing: Model to use/],
   [
     'text for a number',
     ['echo', 'M', '--max-tokens', 'many'],

@@ -41,7 +41,7 @@ export async function parseCommandLine(rows: readonly CommandRow[], argv: readon
         flags[key] = value;
       }
       const file = !isOwn && typeof path === 'string' ? await readConfigFile(path) : undefined;
-      result = { command, config: buildConfig(command.options, specs, { flags, file }) };
+      result = { command, config: buildConfig(command.options, specs, { flags, file, positional: command.arguments }) };
     });
   }
 

@@ -1,9 +1,8 @@
 import { z } from 'zod';
 import { makeProxy } from '../jobs/make-proxy.js';
-import { openModel } from '../jobs/open-model.js';
 import { trainingSchema } from '../training/config.js';
 import { commandOptions, defineCommand } from './command.js';
-import { chatDateOption, chatOption, modelOption, openOptions } from './model-option.js';
+import { chatDateOption, chatOption, modelOption, openModelOption } from './model-option.js';
 
 export const proxy = defineCommand({
   description:
@@ -15,6 +14,9 @@ export const proxy = defineCommand({
       .string()
       .meta({ description: 'Traces of the teacher that no student sees (.jsonl)', placeholder: 'file' }),
     output: z.string().meta({ description: 'Folder of the proxy', placeholder: 'folder' }),
+    precision: z.enum(['float32', 'bfloat16']).default('float32').meta({
+      description: 'What the gradient is computed in; the study of finite differences is float32 in any case',
+    }),
     microBatchTokens: trainingSchema.shape.microBatchTokens,
     chat: chatOption,
     chatDate: chatDateOption,
@@ -22,13 +24,13 @@ export const proxy = defineCommand({
   examples: ['azeotrope proxy --model P --holdout traces.jsonl --output proxy'],
   howToContinue: ({ output }) => `Nothing was written to ${output}; run the command again.`,
   run: async (context, config) => {
-    const { holdout, output, microBatchTokens, chat, chatDate } = config;
-    const opened = await openModel(config.model, openOptions(context, config));
+    const { holdout, output, microBatchTokens, precision, chat, chatDate } = config;
+    const opened = await openModelOption(context, config);
     try {
       let progress: ReturnType<typeof context.createProgress> | undefined;
       let numDone = 0;
       const result = await makeProxy(opened, {
-        ...{ holdout, output, microBatchTokens, chat, chatDate },
+        ...{ holdout, output, microBatchTokens, precision, chat, chatDate },
         signal: context.signal,
         log: context.log,
         onProgress: (doneTokens, total) => {
@@ -40,7 +42,7 @@ export const proxy = defineCommand({
       });
       const { lossNats, responseTokens, gradientNorm, epsilon, epsilonError } = result;
       context.log(
-        `Loss ${lossNats.toFixed(4)} nats over ${responseTokens} response tokens, gradient of norm ${gradientNorm.toPrecision(4)}, ` +
+        `Loss ${lossNats.toFixed(4)} nats over ${responseTokens} response tokens, gradient of norm ${gradientNorm.toPrecision(4)} in ${result.precision}, ` +
           `ε ${epsilon} (error ${epsilonError.toExponential(1)}); written to ${output}.`,
       );
       return result;

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { openModel } from '../jobs/open-model.js';
 import { chatTime } from '../jobs/read-rows.js';
 import { samplePrompt, sampleRows } from '../jobs/sample-rows.js';
 import { createDefence, type Defence } from '../methods/antidistillation/defence.js';
@@ -11,7 +10,7 @@ import {
   chatDateOption,
   chatOption,
   modelOption,
-  openOptions,
+  openModelOption,
   precisionOption,
   samplerOptions,
 } from './model-option.js';
@@ -37,7 +36,7 @@ export const sample = defineCommand({
     ...samplerOptions,
     sampler: z.enum(['temperature', 'antidistillation', 'permutation']).default('temperature').meta({
       description:
-        'temperature: the model itself; antidistillation: tilted by lambda · Δ of a proxy; permutation: by Δ permuted, the control',
+        'temperature: the model itself (with --proxy the Δ of its tokens is noted); antidistillation: tilted by lambda · Δ of a proxy; permutation: by Δ permuted, the control',
     }),
     ...proxyOptions,
     order: orderOption,
@@ -66,7 +65,7 @@ export const sample = defineCommand({
     }
     const { temperature, topK, topP, minP, repetitionPenalty } = config;
     const sampler = { temperature, topK, topP, minP, repetitionPenalty };
-    const opened = await openModel(config.model, openOptions(context, config));
+    const opened = await openModelOption(context, config);
     let proxy: Awaited<ReturnType<typeof openProxyOption>>;
     let antidistillation: Defence | undefined;
     try {
@@ -124,12 +123,13 @@ export const sample = defineCommand({
       });
       progress?.stop();
       context.signal.throwIfAborted();
+      const { precision } = opened.model.compiler;
       const seconds = stats.durationMs / 1000;
       context.log(
         `${stats.numTraces} traces, ${stats.numTokens} tokens in ${seconds.toFixed(1)} s ` +
-          `(${Math.round(stats.numTokens / Math.max(seconds, 1e-9))} tokens/s), written to ${output}.`,
+          `(${Math.round(stats.numTokens / Math.max(seconds, 1e-9))} tokens/s, ${precision}), written to ${output}.`,
       );
-      return { output, ...stats };
+      return { output, precision, ...stats };
     } finally {
       antidistillation?.dispose();
       proxy?.dispose();
@@ -143,12 +143,18 @@ function checkSampler(config: {
   sampler: 'temperature' | 'antidistillation' | 'permutation';
   proxy?: string | undefined;
   temperature: number;
+  lambda: number;
 }): void {
-  const { sampler, proxy, temperature } = config;
+  const { sampler, proxy, temperature, lambda } = config;
   if (sampler === 'temperature') {
-    if (proxy === undefined) return;
+    if (lambda !== 0) {
+      throw new ConfigError(
+        `--lambda ${lambda} is the strength of a tilt, and --sampler temperature tilts nothing. Add --sampler antidistillation, or leave --lambda out.`,
+      );
+    }
+    if (proxy === undefined || temperature > 0) return;
     throw new ConfigError(
-      '--proxy serves --sampler antidistillation and --sampler permutation. Name one, or leave it out.',
+      '--proxy tells the Δ of tokens that are drawn; at --temperature 0 nothing is drawn. Raise the temperature, or leave --proxy out.',
     );
   }
   if (proxy === undefined) {

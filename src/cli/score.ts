@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { openModel } from '../jobs/open-model.js';
 import { scoreRows } from '../jobs/score-rows.js';
 import { ConfigError } from '../support/errors.js';
 import { commandOptions, defineCommand } from './command.js';
@@ -8,7 +7,7 @@ import {
   chatDateOption,
   chatOption,
   modelOption,
-  openOptions,
+  openModelOption,
   precisionOption,
   samplerOptions,
 } from './model-option.js';
@@ -47,7 +46,7 @@ export const score = defineCommand({
   run: async (context, config) => {
     checkOptions(config);
     const { estimator, epsilon, lambda, order, temperature, distributionTopK, topP, minP, repetitionPenalty } = config;
-    const opened = await openModel(config.model, openOptions(context, config));
+    const opened = await openModelOption(context, config);
     let proxy: Awaited<ReturnType<typeof openProxyOption>>;
     try {
       proxy = await openProxyOption(context, config, opened);
@@ -73,7 +72,7 @@ export const score = defineCommand({
       if (summary.lossNats !== null) {
         const { numResponseTokens, lossNats } = summary;
         context.log(
-          `${numResponseTokens} response tokens, ${lossNats.toFixed(4)} nats each, written to ${config.output}.`,
+          `${numResponseTokens} response tokens, ${lossNats.toFixed(4)} nats each (${summary.precision}), written to ${config.output}.`,
         );
       }
       return summary;

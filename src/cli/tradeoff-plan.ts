@@ -14,7 +14,7 @@ export async function planTradeoff(context: CommandContext, config: RunConfig): 
   try {
     const { stages } = await planRun(config, task);
     context.log('Measures how fast this machine samples and trains.');
-    const rates = await measureRates({ batch: config.sampling.maxBatch });
+    const rates = await measureRates({ batch: config.sampling.maxBatch, precision: config.precision });
     const estimate = await estimateRun({ config, task, stages }, rates);
     const freeBytes = availableBytes();
     const { numWorkers, threads } = defaultWorkers(config, { freeBytes, peakBytes: estimate.peakBytes });

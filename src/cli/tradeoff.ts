@@ -8,6 +8,7 @@ import { openPage } from '../report/open-page.js';
 import { serveRun } from '../report/serve-run.js';
 import { writeReport } from '../report/write-report.js';
 import { type CommandContext, commandOptions, defineCommand } from './command.js';
+import { precisionSettings, runPrecisionOption } from './model-option.js';
 import { readRunConfig } from './run-config.js';
 import { setOption } from './set-option.js';
 import { planTradeoff } from './tradeoff-plan.js';
@@ -39,6 +40,7 @@ export const tradeoff = defineCommand({
       .default(false)
       .meta({ description: 'Watch the report in a browser, filling while the run lasts' }),
     plan: z.boolean().default(false).meta({ description: 'Tell stages, tokens, memory and time, and do nothing' }),
+    precision: runPrecisionOption,
     set: setOption,
     workers: z
       .int()
@@ -54,7 +56,10 @@ export const tradeoff = defineCommand({
   howToContinue: () => 'What is done is kept; the same command goes on from there.',
   run: async (context, options) => {
     const { quick: isQuick } = options;
-    const whole = await readRunConfig(options.config ?? EMBEDDED_RECIPE, options.set);
+    const whole = await readRunConfig(options.config ?? EMBEDDED_RECIPE, [
+      ...options.set,
+      ...precisionSettings(options.precision),
+    ]);
     const config = {
       ...effectiveConfig(whole, isQuick),
       ...(options.workers !== undefined && { workers: options.workers }),
@@ -66,6 +71,7 @@ export const tradeoff = defineCommand({
       'azeotrope tradeoff',
       ...(options.config ? [`--config ${options.config}`] : []),
       ...(isQuick ? ['--quick'] : []),
+      ...(options.precision ? [`--precision ${options.precision}`] : []),
       ...options.set.map((setting) => `--set ${setting}`),
     ];
     const server = options.open ? await serveRun(output, { intervalMs: LIVE_INTERVAL_MS }) : undefined;

@@ -3,7 +3,14 @@ import { trainRows } from '../jobs/train-rows.js';
 import { LORA_MODULES } from '../model/lora.js';
 import { type TrainingConfig, trainingSchema } from '../training/config.js';
 import { commandOptions, defineCommand } from './command.js';
-import { chatDateOption, chatOption, modelOption, openOptions } from './model-option.js';
+import {
+  chatDateOption,
+  chatOption,
+  modelOption,
+  openOptions,
+  precisionOption,
+  tellPrecision,
+} from './model-option.js';
 
 const { lora: _lora, activationCheckpointing: _checkpointing, seed: _seed, ...trainingOptions } = trainingSchema.shape;
 
@@ -37,6 +44,7 @@ export const train = defineCommand({
       .meta({ description: 'Modules that get an adapter', placeholder: 'module' }),
     merge: z.boolean().default(false).meta({ description: 'Write adapters added into the weights, a whole model' }),
     ...trainingOptions,
+    precision: precisionOption,
     activationCheckpointing: z
       .enum(['auto', 'always', 'never'])
       .default('auto')
@@ -80,7 +88,10 @@ export const train = defineCommand({
       const { lossNatsBefore, lossNatsAfter } = result.validation;
       context.log(`Held-out loss: ${lossNatsBefore.toFixed(4)} nats before, ${lossNatsAfter.toFixed(4)} after.`);
     }
-    context.log(`Trained on ${result.numRows} rows in ${result.numSteps} steps; written to ${config.output}.`);
+    tellPrecision(context, config.precision, result.precision);
+    context.log(
+      `Trained on ${result.numRows} rows in ${result.numSteps} steps (${result.precision}); written to ${config.output}.`,
+    );
     return result;
   },
 });

@@ -28,14 +28,17 @@ interface BindOptions extends Pick<SessionOptions, 'plannedMemory'> {
   readonly constantWeights?: boolean | undefined;
 }
 
+/** A precision that is asked for; `auto`: bfloat16 where the runtime has kernels for it. */
+export type PrecisionChoice = Precision | 'auto';
+
 export interface CompilerOptions {
   /** Default: float32. bfloat16 takes effect where the runtime has kernels for it (`effectivePrecision`). */
-  readonly precision?: Precision | undefined;
+  readonly precision?: PrecisionChoice | undefined;
 }
 
 /** What a graph asked for in `precision` is computed in on this runtime: bfloat16 needs kernels for matrix units. */
-export function effectivePrecision(runtime: Pick<Runtime, 'kernels'>, precision: Precision): Precision {
-  return precision === 'bfloat16' && runtime.kernels.ops.has('DecodeLinear') ? 'bfloat16' : 'float32';
+export function effectivePrecision(runtime: Pick<Runtime, 'kernels'>, precision: PrecisionChoice): Precision {
+  return precision !== 'float32' && runtime.kernels.ops.has('DecodeLinear') ? 'bfloat16' : 'float32';
 }
 
 /** Sessions kept: a few roles, each in a handful of shape buckets. */

@@ -1,7 +1,19 @@
 /** A small decoder written with the ops of the engine alone: loss and gradients of every parameter. */
 import { gradients } from './autodiff/reverse.js';
 import { createGraphBuilder, type GraphBuilder } from './graph/builder.js';
-import { add, attention, gatherRows, headLoss, linear, reshape, rmsNorm, rotary, swiglu } from './graph/ops.js';
+import {
+  add,
+  attention,
+  gatherRows,
+  headLoss,
+  linear,
+  multiply,
+  reshape,
+  rmsNorm,
+  rotary,
+  scalar,
+  swiglu,
+} from './graph/ops.js';
 import type { Graph, Shape, Value } from './graph/types.js';
 import { type Array64, array64 } from './reference.fixture.js';
 
@@ -19,6 +31,13 @@ export interface DecoderShape {
   readonly hasBias: boolean;
   /** Norms of query and key heads. */
   readonly hasHeadNorm: boolean;
+  /** Low-rank adapters of these layers (q, k, v, o, gate, up, down); only they get gradients if the rest is frozen. */
+  readonly adapters?: {
+    readonly rank: number;
+    readonly on: readonly string[];
+    readonly isRestFrozen: boolean;
+    readonly scale?: number;
+  };
 }
 
 const wave = (shape: Shape, seed: number, scale: number): Array64 => {
@@ -30,7 +49,7 @@ const wave = (shape: Shape, seed: number, scale: number): Array64 => {
 };
 
 export function decoderGraph(shape: DecoderShape): { graph: Graph; given: Record<string, Array64> } {
-  const { batch, time, width, heads, groups, headSize, hidden, vocabulary } = shape;
+  const { batch, time, width, heads, groups, headSize, hidden, vocabulary, adapters } = shape;
   const g: GraphBuilder = createGraphBuilder();
   const given: Record<string, Array64> = {};
   const parameters: Value[] = [];
@@ -67,8 +86,14 @@ export function decoderGraph(shape: DecoderShape): { graph: Graph; given: Record
       array64([time + 2, half], (i) => Math.sin(angle(i))),
     ),
   };
-  const layer = (x: Value, name: string, out: number) =>
-    linear(g, x, parameter(name, [out, x.shape[1]]), shape.hasBias ? parameter(`${name}.bias`, [out], 0.1) : undefined);
+  const layer = (x: Value, name: string, out: number) => {
+    const weight = parameter(name, [out, x.shape[1]]);
+    const y = linear(g, x, weight, shape.hasBias ? parameter(`${name}.bias`, [out], 0.1) : undefined);
+    if (adapters === undefined || !adapters.on.includes(name.split('.')[0])) return y;
+    const { rank, scale = 0.75 } = adapters;
+    const narrow = linear(g, x, parameter(`${name}.A`, [rank, x.shape[1]]));
+    return add(g, y, multiply(g, linear(g, narrow, parameter(`${name}.B`, [out, rank])), scalar(g, scale)));
+  };
   const embedding = parameter('embedding', [vocabulary, width], 1);
   let x = gatherRows(
     g,
@@ -111,8 +136,12 @@ export function decoderGraph(shape: DecoderShape): { graph: Graph; given: Record
   });
   g.output('loss', loss);
   g.output('nll', nll);
-  gradients(g, loss, parameters).forEach((value, index) => {
-    g.output(`d.${names[index]}`, value);
+  const trained = names.flatMap((name, index) =>
+    adapters?.isRestFrozen && !/\.[AB]$/.test(name) ? [] : { name, value: parameters[index] },
+  );
+  const wrt = trained.map(({ value }) => value);
+  gradients(g, loss, wrt).forEach((value, index) => {
+    g.output(`d.${trained[index].name}`, value);
   });
   return { graph: g.finish(), given };
 }

@@ -60,9 +60,13 @@ const recordsWithout =
     return { id, kind, label, inputs, models, needs, result: RESULTS[kind], ...times } as unknown as StageRecord<K>;
   };
 const recordOf = recordsWithout([]);
+const UNNAMED = { commit: null, precision: 'float32' } as const;
 
 test('a point is read from its stages: λ as it was found, tokens of all its traces, time of all that it took', () => {
-  const { points, undistilled, errorStudy, cost, commit } = collectTradeoff(plan, recordOf, 'abc');
+  const { points, undistilled, errorStudy, cost, commit, precision } = collectTradeoff(plan, recordOf, {
+    commit: 'abc',
+    precision: 'bfloat16',
+  });
   const [plain, defended, adapted] = points;
   assert.deepEqual(plain, {
     arm: 'temperature',
@@ -89,18 +93,28 @@ test('a point is read from its stages: λ as it was found, tokens of all its tra
       ['antidistillation', 2],
     ],
   );
-  assert.equal(commit, 'abc');
+  assert.deepEqual([commit, precision], ['abc', 'bfloat16']);
+});
+
+test('losses on solutions are told of students before and after training, where they were measured', () => {
+  const scored: RecordOf = <K extends StageKind>(id: string) => {
+    const record = recordOf<K>(id);
+    if (record?.kind !== 'evaluation') return record;
+    return { ...record, result: { ...record.result, solutionLossNats: 0.75 } };
+  };
+  const { points, undistilled } = collectTradeoff(plan, scored, UNNAMED);
+  assert.ok([...points.map(({ student }) => student), ...undistilled].every(({ lossNats }) => lossNats === 0.75));
 });
 
 test('of a run in progress only what is whole is there', () => {
-  const nothing = collectTradeoff(plan, () => undefined, null);
+  const nothing = collectTradeoff(plan, () => undefined, UNNAMED);
   assert.deepEqual(
     [nothing.points, nothing.undistilled, nothing.errorStudy, nothing.cost, collectFacts(plan, () => undefined)],
     [[], [], [], [], []],
   );
   const [first] = plan.points;
   for (const id of [first.teacher, first.training, first.evaluation, ...first.traces]) {
-    const { points } = collectTradeoff(plan, recordsWithout([id]), null);
+    const { points } = collectTradeoff(plan, recordsWithout([id]), UNNAMED);
     assert.ok(!points.some(({ arm }) => arm === 'temperature'), id);
   }
 });

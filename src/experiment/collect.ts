@@ -8,28 +8,37 @@ import {
   type Tradeoff,
   type TradeoffPoint,
 } from './records.js';
-import type { StageKind } from './stage.js';
+import type { StageKind, StageResults } from './stage.js';
 import type { StageRecord } from './store.js';
 
 /** The record of a stage; undefined while it is not done. */
 export type RecordOf = <K extends StageKind>(id: string) => StageRecord<K> | undefined;
 
-export function collectTradeoff(plan: Plan, recordOf: RecordOf, commit: string | null): Tradeoff {
+export function collectTradeoff(
+  plan: Plan,
+  recordOf: RecordOf,
+  { commit, precision }: Required<Pick<Tradeoff, 'commit' | 'precision'>>,
+): Tradeoff {
   const proxy = plan.errorStudy === null ? undefined : recordOf<'proxy'>(plan.errorStudy);
   const cost = plan.cost === null ? undefined : recordOf<'cost'>(plan.cost.stage);
   return {
     schemaVersion: TRADEOFF_SCHEMA_VERSION,
     commit,
+    precision,
     points: plan.points.flatMap((point) => collectPoint(point, recordOf) ?? []),
     undistilled: plan.undistilled.flatMap(({ seed, evaluation }) => {
       const result = recordOf<'evaluation'>(evaluation)?.result;
-      return result === undefined ? [] : [{ seed, correct: result.correct, total: result.total }];
+      if (result === undefined) return [];
+      return [{ seed, correct: result.correct, total: result.total, ...lossOf(result) }];
     }),
     errorStudy: proxy?.result.epsilonStudy ?? [],
     cost:
       cost === undefined ? [] : cost.result.arms.map((each, index) => ({ arm: plan.cost!.arms[index].arm, ...each })),
   };
 }
+
+const lossOf = ({ solutionLossNats }: StageResults['evaluation']): { lossNats?: number } =>
+  solutionLossNats === undefined ? {} : { lossNats: solutionLossNats };
 
 function collectPoint(point: PlannedPoint, recordOf: RecordOf): TradeoffPoint | undefined {
   const { arm, replicate, student } = point;
@@ -48,7 +57,7 @@ function collectPoint(point: PlannedPoint, recordOf: RecordOf): TradeoffPoint | 
     seed: replicate.seed,
     teacherSeed: replicate.teacher,
     teacher: { correct: teacher.result.correct, total: teacher.result.total },
-    student: { correct, total, finished },
+    student: { correct, total, finished, ...lossOf(evaluation.result) },
     trainingMultiple: student.trainingMultiple,
     studentKind: isTilted(arm) ? arm.studentKind : 'blackBox',
     attack: student.attack,

@@ -1,5 +1,7 @@
 /** What a trade-off run may be told: one strict object, frozen into the run folder. */
 import { z } from 'zod';
+import type { PrecisionChoice } from '../engine/compiler.js';
+import type { Precision } from '../engine/onnx/emitter.js';
 import { ESTIMATOR_KINDS } from '../methods/antidistillation/estimators.js';
 import { ConfigError } from '../support/errors.js';
 import { trainingSchema } from '../training/config.js';
@@ -155,12 +157,26 @@ export const runSchema = z.strictObject({
     .partial()
     .optional()
     .describe('what --quick changes'),
+  precision: z
+    .enum(['auto', 'float32', 'bfloat16'])
+    .default('auto')
+    .describe(
+      'of all that samples, scores and trains; auto: bfloat16 where this machine has matrix units for it; gradients of proxies are float32',
+    ),
   workers: count().optional().describe('processes that compute; default: one for each core, within the memory'),
   threads: count().optional().describe('threads of each; default: the cores divided among the workers'),
   memoryGiB: z.number().positive().optional().describe('most memory of all workers; default: what is free'),
 });
 
 export type RunConfig = z.output<typeof runSchema>;
+
+/** The configuration with what its precisions come to on this machine. What training names for itself it keeps. */
+export function withPrecision(config: RunConfig, effective: (choice: PrecisionChoice) => Precision): RunConfig {
+  const precision = effective(config.precision);
+  const { training } = config;
+  const ofTraining = training.precision === 'auto' ? precision : effective(training.precision);
+  return { ...config, precision, training: { ...training, precision: ofTraining } };
+}
 
 /** The run that is asked for. Errors: ConfigError where --quick is asked of a configuration without it. */
 export function effectiveConfig({ quick, ...config }: RunConfig, isQuick: boolean): RunConfig {

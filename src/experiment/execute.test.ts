@@ -15,6 +15,7 @@ function stage(label: string, needs: readonly AnyStage[] = [], kind: 'model' | '
     models: {},
     needs: Object.fromEntries(needs.map(({ id }, index) => [String(index), id])),
     taskIdentity: null,
+    precision: 'float32',
     work: {},
   } as never) as AnyStage;
 }

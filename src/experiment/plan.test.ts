@@ -61,6 +61,7 @@ const DEPENDENTS: readonly (readonly [
   ['name', (draft) => (draft.name = 'other'), () => false],
   ['workers', (draft) => (draft.workers = 7), () => false],
   ['memoryGiB', (draft) => (draft.memoryGiB = 7), () => false],
+  ['precision', (draft) => (draft.precision = 'bfloat16'), () => true],
   ['quick', (draft) => (draft.quick = { traces: { count: 3 } }), () => false],
   ['evaluation.count', (draft) => (draft.evaluation.count = 299), (label) => /^(evaluation|teacher)/.test(label)],
   [
@@ -219,6 +220,23 @@ describe('the plan', () => {
     for (const id of named) assert.ok(seen.has(id), id);
     // 2 · (1 + 3 + 1 + 1 + 1) + λ + rule + greedy: students and replicates that are limited count once.
     assert.equal(points.length, 17);
+  });
+
+  test('measures solutions of students alone, and a base that seeds share once', async () => {
+    const own = plannedTask();
+    const task = plannedTask({
+      solutions: { purposes: ['test'], read: async () => [] },
+      modelSource: (request) =>
+        own.modelSource(request.role === 'student' ? { ...request, seed: 1, teacherSeed: 1 } : request),
+    });
+    const { stages, points, undistilled } = await planRun(base, task);
+    assert.equal(undistilled.length, 1);
+    assert.equal((await planRun(base, own)).undistilled.length, 2);
+    const scored = stages.filter((stage) => stage.kind === 'evaluation' && stage.inputs.scoresSolutions === true);
+    assert.deepEqual(
+      scored.map(({ id }) => id).sort(),
+      [...points, ...undistilled].map(({ evaluation }) => evaluation).sort(),
+    );
   });
 
   test('gives every arm of a replicate the same random numbers and base, and a white box the base as its proxy', async () => {

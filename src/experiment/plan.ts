@@ -71,7 +71,7 @@ async function createPlanner(config: RunConfig, task: Task) {
   const { sampling, evaluation, calibration, holdout, training } = config;
   const sizes: Sizes = { maxTokens: sampling.maxTokens ?? task.maxTokens, maxBatch: sampling.maxBatch };
   const chunk = sampling.chunk ?? CHUNK_BATCHES * sampling.maxBatch;
-  const book: StageBook = createStageBook(task);
+  const book: StageBook = createStageBook(task, config.precision);
   const { prompt, response } = task.expectedTokens;
 
   const requestOf = (role: ModelRequest['role'], replicate: Replicate, kind = 'default'): ModelRequest => ({
@@ -198,6 +198,8 @@ async function createPlanner(config: RunConfig, task: Task) {
     const { label, models, needs, request, seed, isPortrait = false } = options;
     const probes = isPortrait || request.role !== 'student' ? [] : task.probes.map(({ name }) => name);
     const numQuestions = isPortrait ? config.portraits.count : evaluation.count;
+    const scoresSolutions =
+      !isPortrait && request.role === 'student' && task.solutions?.purposes.includes(evaluation.purpose);
     return book.add({
       kind: 'evaluation',
       label,
@@ -208,6 +210,7 @@ async function createPlanner(config: RunConfig, task: Task) {
         temperature: isPortrait ? 1 : 0,
         seed,
         probes,
+        ...(scoresSolutions && { scoresSolutions }),
       },
       models,
       needs,
@@ -297,8 +300,14 @@ async function createPlanner(config: RunConfig, task: Task) {
 
     async undistilled(): Promise<Plan['undistilled']> {
       const seeds = new Map(config.replicates.map((replicate) => [replicate.seed, replicate]));
+      // Seeds that share a base would give the same greedy answers again, and count them as independent.
+      const bases = new Map<string, Replicate>();
+      for (const replicate of seeds.values()) {
+        const base = JSON.stringify(await book.model(requestOf('student', replicate)));
+        if (!bases.has(base)) bases.set(base, replicate);
+      }
       return Promise.all(
-        [...seeds.values()].map(async (replicate) => ({
+        [...bases.values()].map(async (replicate) => ({
           seed: replicate.seed,
           evaluation: await evaluate({
             label: `evaluation: student ${replicate.seed} before training`,

@@ -3,6 +3,8 @@
  * whatever else the report shows. The report is a function of these two files alone.
  */
 
+import type { PrecisionChoice } from '../engine/compiler.js';
+
 export const TRADEOFF_SCHEMA_VERSION = 1;
 
 export type Arm = 'temperature' | 'maskedTemperature' | 'antidistillation' | 'permutation' | 'rule' | 'greedy';
@@ -10,6 +12,11 @@ export type Arm = 'temperature' | 'maskedTemperature' | 'antidistillation' | 'pe
 export interface Count {
   readonly correct: number;
   readonly total: number;
+}
+
+/** A rule that answers without a model: what any model has to beat. */
+export interface Baseline extends Count {
+  readonly name: string;
 }
 
 /** One student distilled from one teacher under one sampler. */
@@ -26,7 +33,11 @@ export interface TradeoffPoint {
   readonly teacherSeed: number;
   /** The teacher's answers under this sampler. */
   readonly teacher: Count;
-  readonly student: Count & { readonly finished: number };
+  readonly student: Count & {
+    readonly finished: number;
+    /** Mean loss a token on worked solutions of the evaluation's questions, nats; absent where the task has none. */
+    readonly lossNats?: number;
+  };
   /** Length of the student's training, 1 being the run's own. */
   readonly trainingMultiple: number;
   /** Whether the proxy was the student's own base. */
@@ -45,9 +56,13 @@ export interface TradeoffPoint {
 export interface Tradeoff {
   readonly schemaVersion: typeof TRADEOFF_SCHEMA_VERSION;
   readonly commit: string | null;
+  /** That everything but the gradients of proxies was computed in; absent in runs from before there was another than float32. */
+  readonly precision?: PrecisionChoice;
   readonly points: readonly TradeoffPoint[];
   /** Students before they see a trace. */
-  readonly undistilled: readonly (Count & { readonly seed: number })[];
+  readonly undistilled: readonly (Count & { readonly seed: number; readonly lossNats?: number })[];
+  /** Rules without a model, on the evaluation's questions; absent where the task knows none. */
+  readonly baselines?: readonly Baseline[];
   /** Error √(1 − cos²∠) of central differences against the exact derivative, by ε (of the first proxy). */
   readonly errorStudy: readonly { readonly epsilon: number; readonly error: number }[];
   /** By arm, of its first setting; `relativeToPlain`: seconds a token over those of plain sampling. */

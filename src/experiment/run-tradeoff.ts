@@ -1,12 +1,12 @@
 /** A trade-off run: plan, stages in worker processes, tables. Stopped at any moment, the same call goes on. */
-import { existsSync } from 'node:fs';
-import { access, constants, mkdir } from 'node:fs/promises';
+import { access, constants, mkdir, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { machinePrecision } from '../jobs/open-model.js';
 import { ConfigError } from '../support/errors.js';
 import { fileError, writeFileAtomic } from '../support/files.js';
 import { availableBytes } from '../training/memory-estimate.js';
 import { collectTradeoff, type RecordOf } from './collect.js';
-import { RUN_SCHEMA_VERSION, type RunConfig } from './config.js';
+import { RUN_SCHEMA_VERSION, type RunConfig, withPrecision } from './config.js';
 import { collectDetails } from './details.js';
 import { executeStages } from './execute.js';
 import { lockRun } from './lock.js';
@@ -57,7 +57,8 @@ export interface TradeoffOptions {
  * the stages, naming them; the signal's reason.
  */
 export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> {
-  const { config, signal, log } = options;
+  const { signal, log } = options;
+  const config = withPrecision(options.config, machinePrecision);
   const output = resolve(options.output);
   await checkFolder(output);
   const task = await openTask(config.task);
@@ -71,6 +72,8 @@ export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> 
       peakBytes: costs.peakBytes,
     });
     const recordOf = createRecordReader(output);
+    const missing = plan.stages.filter(({ kind, id }) => kind === 'model' && recordOf(id) === undefined);
+    if (missing.length > 0) log(describeMissing(missing));
     const startMs = performance.now();
     let run: RunFile = {
       schemaVersion: RUN_SCHEMA_VERSION,
@@ -86,8 +89,11 @@ export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> 
     };
     const wallMsBefore = run.wallMs;
     await writeRunFile(output, run);
+    const { purpose, count } = config.evaluation;
+    const baselines = (await task.baselines?.(purpose, count)) ?? [];
     const writeTables = async (isFinal: boolean): Promise<RunTables> => {
-      const tradeoff = collectTradeoff(plan, recordOf, run.commit);
+      const collected = collectTradeoff(plan, recordOf, { commit: run.commit, precision: config.precision });
+      const tradeoff: Tradeoff = { ...collected, ...(baselines.length > 0 && { baselines }) };
       const details = await collectDetails({ plan, run, task, output, recordOf, isFinal });
       await writeFileAtomic(join(output, 'tradeoff.json'), `${JSON.stringify(tradeoff, null, 2)}\n`);
       await writeFileAtomic(join(output, 'details.json'), `${JSON.stringify(details, null, 2)}\n`);
@@ -106,7 +112,8 @@ export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> 
       numWorkers,
       signal,
       log,
-      startWorker: () => startWorker({ task: config.task, run: output, threads, keptBytes }),
+      startWorker: () =>
+        startWorker({ task: config.task, run: output, threads, precision: config.precision, keptBytes }),
       async onStarted({ pid, ready }) {
         pids.push(pid);
         await lock.setWorkers(pids);
@@ -130,8 +137,16 @@ export async function runTradeoff(options: TradeoffOptions): Promise<RunTables> 
   }
 }
 
+/** Models of the embedded task come from seeds, others from the models that the configuration names. */
+function describeMissing(stages: readonly AnyStage[]): string {
+  const names = stages.map(({ label }) => label.replace(/^model: /, '')).join('; ');
+  return `Not there yet, so made first, by training: ${names}. This takes its time, and is kept in the run.`;
+}
+
 /** Kinds of stages that change what the tables show. */
 const MOVES_TABLES: readonly StageKind[] = ['evaluation', 'proxy', 'cost', 'shown'];
+
+const SHOWN_NAMES = 3;
 
 /** Errors: ConfigError, DataError where the folder cannot hold a run, before anything is written. */
 async function checkFolder(output: string): Promise<void> {
@@ -141,9 +156,13 @@ async function checkFolder(output: string): Promise<void> {
   } catch (error) {
     throw fileError(error, 'write', output);
   }
-  if ((await readRunFile(output)) === undefined && existsSync(join(output, 'tradeoff.json'))) {
-    throw new ConfigError(`${output} holds a tradeoff.json but no run.json: it is no run folder. Name another one.`);
-  }
+  if ((await readRunFile(output)) !== undefined) return;
+  // A run that was killed at its start has left a lock.
+  const others = (await readdir(output)).filter((name) => name !== 'lock.json' && !name.startsWith('.'));
+  if (others.length === 0) return;
+  throw new ConfigError(
+    `${output} holds other things (${others.slice(0, SHOWN_NAMES).join(', ')}${others.length > SHOWN_NAMES ? ', …' : ''}) and no run.json: it is no run folder. Name another one.`,
+  );
 }
 
 /** Records of stages that are done, read once. */

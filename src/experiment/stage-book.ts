@@ -1,10 +1,13 @@
 /** The stages of a plan, each once; models that are built stand among them. */
+import type { PrecisionChoice } from '../engine/compiler.js';
 import { invariant } from '../support/errors.js';
 import { canonicalJson } from '../support/hash.js';
 import { type AnyStage, defineStage, type ModelRef, type Stage, type StageKind } from './stage.js';
 import type { ModelRequest, ModelSource, Task } from './task.js';
 
-type NewStage<K extends StageKind> = Omit<Stage<K>, 'id' | 'taskIdentity'> & { readonly taskIdentity?: unknown };
+type NewStage<K extends StageKind> = Omit<Stage<K>, 'id' | 'taskIdentity' | 'precision'> & {
+  readonly taskIdentity?: unknown;
+};
 
 export interface StageBook {
   /** In the order in which they were added: behind what they need. */
@@ -16,13 +19,13 @@ export interface StageBook {
   onHoldout(plan: (request: ModelRequest) => Promise<Stage<'traces'>>): void;
 }
 
-export function createStageBook(task: Task): StageBook {
+export function createStageBook(task: Task, precision: PrecisionChoice): StageBook {
   const stages = new Map<string, AnyStage>();
   const models = new Map<string, Promise<ModelRef>>();
   let planHoldout: ((request: ModelRequest) => Promise<Stage<'traces'>>) | undefined;
 
   function add<K extends StageKind>(stage: NewStage<K>): Stage<K> {
-    const defined = defineStage<K>({ ...stage, taskIdentity: stage.taskIdentity ?? null });
+    const defined = defineStage<K>({ ...stage, taskIdentity: stage.taskIdentity ?? null, precision });
     if (!stages.has(defined.id)) stages.set(defined.id, defined as unknown as AnyStage);
     return stages.get(defined.id) as unknown as Stage<K>;
   }

@@ -2,6 +2,7 @@
  * Stages: pure descriptions of work, each named by a hash of all that decides its result. Plain JSON, so that they can be sent to
  * another process; `stages/` holds what runs them.
  */
+import type { PrecisionChoice } from '../engine/compiler.js';
 import type { EstimatorKind } from '../methods/antidistillation/estimators.js';
 import { sha256OfJson } from '../support/hash.js';
 import type { TokenizerMatch } from '../tokenizer/fingerprint.js';
@@ -83,6 +84,8 @@ interface StageInputs {
     readonly seed: number;
     /** Names of the task's probes to run as well. */
     readonly probes: readonly string[];
+    /** Whether the loss on the task's worked solutions is measured; absent where it is not. */
+    readonly scoresSolutions?: true;
   };
   /** The first traces, token by token. models: teacher, proxy where there is one; needs: traces, proxy. */
   shown: { readonly count: number };
@@ -131,6 +134,7 @@ export interface StageResults {
     readonly parsed: number;
     readonly finished: number;
     readonly probes: Readonly<Record<string, Count>>;
+    readonly solutionLossNats?: number;
   };
   shown: {
     readonly traces: readonly (Pick<ShownTrace, 'isCorrect' | 'tokens'> & { readonly id: string })[];
@@ -154,6 +158,8 @@ export interface Stage<K extends StageKind = StageKind> {
   readonly needs: Readonly<Record<string, string>>;
   /** Of the task, where the result depends on questions. */
   readonly taskIdentity: unknown;
+  /** What its models compute in. */
+  readonly precision: PrecisionChoice;
   readonly work: Work;
 }
 
@@ -164,9 +170,9 @@ const KEY_DIGITS = 16;
 
 /** Names a stage by all that decides its result: kind, format, inputs, models by their weights, and the keys of what it needs. */
 export function defineStage<K extends StageKind>(stage: Omit<Stage<K>, 'id'>): Stage<K> {
-  const { kind, inputs, models, needs, taskIdentity } = stage;
+  const { kind, inputs, models, needs, taskIdentity, precision } = stage;
   const weights = Object.entries(models).map(([name, ref]) => [name, 'stage' in ref ? ref.stage : ref.identity]);
-  const key = sha256OfJson([FORMATS[kind], kind, inputs, Object.fromEntries(weights), needs, taskIdentity]);
+  const key = sha256OfJson([FORMATS[kind], kind, inputs, Object.fromEntries(weights), needs, taskIdentity, precision]);
   return { ...stage, id: `${kind}-${key.slice(0, KEY_DIGITS)}` };
 }
 

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { PrecisionChoice } from '../engine/compiler.js';
 import { DataError } from '../support/errors.js';
 import { fileError, writeFileAtomic } from '../support/files.js';
 import type { AnyStage, ModelRef, StageKind, StageResults } from './stage.js';
@@ -13,6 +14,7 @@ export interface StageRecord<K extends StageKind = StageKind> {
   readonly inputs: unknown;
   readonly models: Readonly<Record<string, ModelRef>>;
   readonly needs: Readonly<Record<string, string>>;
+  readonly precision: PrecisionChoice;
   readonly result: StageResults[K];
   /** Of the process that finished it; what an earlier one did before a crash is not counted. */
   readonly wallMs: number;

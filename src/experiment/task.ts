@@ -11,7 +11,7 @@ import type { TokenizerMatch } from '../tokenizer/fingerprint.js';
 import type { Tokenizer } from '../tokenizer/types.js';
 import type { TrainingExample } from '../training/batches.js';
 import type { TrainingConfig } from '../training/config.js';
-import type { FactTable } from './records.js';
+import type { Baseline, FactTable } from './records.js';
 
 /** What questions are for. No question serves two purposes, but `calibration` and `validation` may share some. */
 export type Purpose = 'holdout' | 'distil' | 'calibration' | 'validation' | 'test' | 'sealed';
@@ -141,6 +141,12 @@ export interface ResponseGroup {
   readonly responses: readonly Response[];
 }
 
+export interface Solution {
+  readonly question: Question;
+  /** What a student would have to write. */
+  readonly text: string;
+}
+
 /** A second way of asking students, to see what they know whatever their style. */
 interface Probe {
   /** Of a column: `explicit`. */
@@ -174,6 +180,16 @@ export interface Task {
   readonly forcing?:
     | { readonly suffix: string; readonly maxTokens: number; isNeeded(response: Response): boolean }
     | undefined;
+  /** Worked solutions on which the loss of students is measured; absent where there are none. */
+  readonly solutions?:
+    | {
+        readonly purposes: readonly Purpose[];
+        /** Of the first `count` questions, as `questions` gives them. */
+        read(purpose: Purpose, count: number): Promise<readonly Solution[]>;
+      }
+    | undefined;
+  /** What rules without a model reach on the first `count` questions; absent where there are none. */
+  baselines?(purpose: Purpose, count: number): Promise<readonly Baseline[]>;
   readonly probes: readonly Probe[];
   /** Kinds of proxy beside `default`, by name: a sentence each for the report. */
   readonly proxyKinds: Readonly<Record<string, string>>;

@@ -1,4 +1,5 @@
 /** What a run and the processes that compute for it say to each other. */
+import type { PrecisionChoice } from '../engine/compiler.js';
 import type { RunConfig } from './config.js';
 import type { AnyStage } from './stage.js';
 
@@ -9,6 +10,7 @@ export type Order =
       readonly task: RunConfig['task'];
       readonly run: string;
       readonly threads: number;
+      readonly precision: PrecisionChoice;
       /** Most bytes of tensors it keeps between stages. */
       readonly keptBytes: number;
     }

@@ -47,9 +47,12 @@ export function serveStages(): void {
   process.on('disconnect', () => process.exit(1));
 }
 
-function createWork({ run, threads, keptBytes }: Extract<Order, { type: 'start' }>, task: StageContext['task']) {
+function createWork(
+  { run, threads, precision, keptBytes }: Extract<Order, { type: 'start' }>,
+  task: StageContext['task'],
+) {
   const { runtime, engineMs } = meterRuntime(openRuntime({ threads }));
-  const compiler = createCompiler(runtime);
+  const compiler = createCompiler(runtime, { precision });
   const cache = createModelCache(compiler);
   const locationOf = (ref: ModelRef) => ('stage' in ref ? builtModelFolder(stageFolder(run, ref.stage)) : ref.location);
   return {
@@ -84,10 +87,10 @@ function createWork({ run, threads, keptBytes }: Extract<Order, { type: 'start' 
         },
         log: (message) => report({ type: 'log', message }),
       });
-      const { id, kind, label, inputs, models, needs } = stage;
+      const { id, kind, label, inputs, models, needs, precision } = stage;
       const wallMs = performance.now() - startMs;
       await unfinished.finish({
-        ...{ id, kind, label, inputs, models, needs, result },
+        ...{ id, kind, label, inputs, models, needs, precision, result },
         ...{ wallMs, engineMs: engineMs() - engineStartMs },
       });
       cache.trim(keptBytes);

@@ -1,4 +1,5 @@
 /** One step after another: take requests in, do what the scheduler says, append tokens, hand finished traces out. */
+import type { Precision } from '../engine/onnx/emitter.js';
 import { BackendError } from '../support/errors.js';
 import type { GenerationRequest } from './request.js';
 import type { Source } from './request-source.js';
@@ -53,6 +54,7 @@ interface Parts {
   readonly maxBatch: number;
   /** For the record of a trace. */
   readonly processors: readonly LogitsProcessor[];
+  readonly precision: Precision;
   fits(slots: number, capacity: number): boolean;
 }
 
@@ -100,7 +102,7 @@ export async function runGeneration(
       const finished = await perform(parts, action, { stats, onToken });
       for (const sequence of finished) {
         stats.numTraces += 1;
-        await onTrace?.(traceOf(sequence, sequence.finish!, parts.processors));
+        await onTrace?.(traceOf(sequence, sequence.finish!, parts));
       }
     }
   } finally {

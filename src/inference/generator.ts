@@ -88,7 +88,8 @@ export function createGenerator(model: LanguageModel, options: GeneratorOptions 
           const complete = checked(request);
           return Array.from({ length: complete.samples }, (_, sample) => createSequence(complete, sample, tokenizer));
         };
-        const parts = { scheduler, runner, sampler, maxBatch, fits, processors };
+        const { precision } = compiler;
+        const parts = { scheduler, runner, sampler, maxBatch, fits, processors, precision };
         return await runGeneration(parts, createSource(requests), { expand, callbacks });
       } finally {
         isBusy = false;

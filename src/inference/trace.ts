@@ -1,4 +1,5 @@
 /** A finished response, as it is written. */
+import type { Precision } from '../engine/onnx/emitter.js';
 import type { LogitsProcessor } from './samplers/processor.js';
 import type { SamplerSettings } from './samplers/settings.js';
 import type { FinishReason, Sequence } from './sequence.js';
@@ -18,6 +19,8 @@ export interface Trace {
   readonly finish: FinishReason;
   /** Every setting that shaped the distribution: the sampler's, and those of further processors by their names. */
   readonly sampler: SamplerSettings & Readonly<Record<string, unknown>>;
+  /** That the model's products were computed in: the numbers are the same bits in it alone. */
+  readonly precision: Precision;
   /** ln p(token | before) under the model's own distribution: no temperature, no truncation. */
   readonly logprobs: readonly number[];
   /** Of the request. */
@@ -32,7 +35,11 @@ export function samplerRecord(sampler: SamplerSettings, processors: readonly Log
   return { ...sampler, ...Object.fromEntries(further.map(({ name, settings }) => [name, settings])) };
 }
 
-export function traceOf(sequence: Sequence, finish: FinishReason, processors: readonly LogitsProcessor[]): Trace {
+export function traceOf(
+  sequence: Sequence,
+  finish: FinishReason,
+  { processors, precision }: { processors: readonly LogitsProcessor[]; precision: Precision },
+): Trace {
   const { id, sample, promptTokens, tokens, sampler, logprobs, requestSeed, statistics } = sequence;
   return {
     id,
@@ -42,6 +49,7 @@ export function traceOf(sequence: Sequence, finish: FinishReason, processors: re
     text: sequence.text?.text ?? '',
     finish,
     sampler: samplerRecord(sampler, processors),
+    precision,
     logprobs,
     seed: requestSeed,
     ...(statistics.size === 0 ? {} : { statistics: Object.fromEntries(statistics) }),

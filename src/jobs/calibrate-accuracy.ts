@@ -1,4 +1,6 @@
 /** λ from what the teacher may lose: points of accuracy on questions with known answers. */
+
+import type { Precision } from '../engine/onnx/emitter.js';
 import { gradeResponse, isBoxed, isRead, isRight } from '../evaluation/grade-response.js';
 import { createGenerator, type Generator } from '../inference/generator.js';
 import type { GenerationRequest } from '../inference/request.js';
@@ -67,6 +69,8 @@ export interface AccuracyCalibration {
   readonly meanNats: number;
   readonly estimator: string;
   readonly order: string;
+  /** That the model computed in. */
+  readonly precision: Precision;
   readonly sampler: SamplerSettings;
   readonly samples: number;
   readonly maxTokens: number;
@@ -150,7 +154,8 @@ export async function calibrateAccuracy(
     const { lambda, isReached, nats } = solved;
     const heldOut = differenceOf(await measure(halves.keptBack, 0), await measure(halves.keptBack, lambda));
     const searched = differenceOf(plain, latest.get(lambda)!);
-    const settings = { estimator, order, sampler, samples, maxTokens, seed, data };
+    const { precision } = opened.model.compiler;
+    const settings = { estimator, order, precision, sampler, samples, maxTokens, seed, data };
     const calibration = { lambda, maxAccuracyLoss, isReached, searched, heldOut, meanNats: nats, ...settings };
     await addCalibration(folder, calibration);
     return calibration;

@@ -1,4 +1,5 @@
 /** λ from a budget: how far, in nats a token, sampling may move from the teacher. */
+import type { Precision } from '../engine/onnx/emitter.js';
 import { createGenerator } from '../inference/generator.js';
 import { type SamplerSettings, samplerSchema } from '../inference/samplers/settings.js';
 import type { Trace } from '../inference/trace.js';
@@ -43,6 +44,8 @@ export interface Calibration {
   readonly numTokens: number;
   readonly estimator: string;
   readonly order: string;
+  /** That the model computed in. */
+  readonly precision: Precision;
   readonly sampler: SamplerSettings;
   readonly maxTokens: number;
   readonly seed: number;
@@ -114,6 +117,7 @@ export async function calibrateStrength(
       numTokens: check.numTokens,
       estimator,
       order,
+      precision: model.compiler.precision,
       sampler,
       maxTokens,
       seed,

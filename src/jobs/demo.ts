@@ -2,6 +2,8 @@
  * Something to see within a minute: a small transformer learns to sort digits. It is made from nothing, trained on problems, and
  * asked problems it has not seen, before and after.
  */
+import type { PrecisionChoice } from '../engine/compiler.js';
+import type { Precision } from '../engine/onnx/emitter.js';
 import { createGenerator } from '../inference/generator.js';
 import type { TransformerConfig } from '../model/config.js';
 import { createModel, type LanguageModel } from '../model/language-model.js';
@@ -16,6 +18,8 @@ import { compilerFor } from './open-model.js';
 
 export interface DemoOptions {
   readonly threads?: number | undefined;
+  /** Default: float32. */
+  readonly precision?: PrecisionChoice | undefined;
   readonly seed?: number;
   /** Optimiser steps; default 600. */
   readonly steps?: number;
@@ -34,6 +38,7 @@ export interface Examination {
 export interface DemoResult {
   readonly numParameters: number;
   readonly numSteps: number;
+  readonly precision: Precision;
   readonly trainingLossNats: number | undefined;
   readonly before: Examination;
   readonly after: Examination;
@@ -110,7 +115,7 @@ export async function runDemo(options: DemoOptions = {}): Promise<DemoResult> {
     const { numSteps, lossNats } = await trainModel(model, rows, settings, { ...(onStep && { onStep }), signal });
     signal?.throwIfAborted();
     const after = await examine(model, tokenizer, heldOut);
-    return { numParameters, numSteps, trainingLossNats: lossNats, before, after };
+    return { numParameters, numSteps, precision: compiler.precision, trainingLossNats: lossNats, before, after };
   } finally {
     model.dispose();
     release();

@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type GradedText, gradeResponse, isBoxed } from '../evaluation/grade-response.js';
+import type { Precision } from '../engine/onnx/emitter.js';
+import { type GradedText, gradeResponse, isBoxed, isRead } from '../evaluation/grade-response.js';
 import { measureAccuracy, type TaskAccuracy } from '../evaluation/task-accuracy.js';
 import type { SamplerSettings } from '../inference/samplers/settings.js';
 import type { Trace } from '../inference/trace.js';
@@ -52,13 +53,16 @@ export interface TaskEvaluation extends TaskAccuracy {
   /** Questions that have a response. */
   readonly numQuestions: number;
   readonly numTimeouts: number;
+  /** That the answers were computed in; null of stored traces that name none. */
+  readonly precision: Precision | null;
 }
 
-type StoredTrace = Pick<Trace, 'id' | 'text' | 'finish'> & Partial<Pick<Trace, 'sample' | 'promptTokens' | 'tokens'>>;
+type StoredTrace = Pick<Trace, 'id' | 'text' | 'finish'> &
+  Partial<Pick<Trace, 'sample' | 'promptTokens' | 'tokens' | 'precision'>>;
 
 /**
  * Answers, forces, grades and counts. The same call continues what was stopped. Errors: DataError for questions that share an id and
- * for traces without a question; ConfigError where the folder belongs to another evaluation.
+ * for traces without a question, and where no answer can be read; ConfigError where the folder belongs to another evaluation.
  */
 export async function evaluateTask(options: EvaluateTaskOptions): Promise<TaskEvaluation> {
   const { output, opened } = options;
@@ -81,6 +85,7 @@ export async function evaluateTask(options: EvaluateTaskOptions): Promise<TaskEv
     }
     const rows = graded.map((row) => `${JSON.stringify(row)}\n`).join('');
     await writeFileAtomic(join(output, 'graded.jsonl'), rows);
+    checkRead(graded, tracesPath);
     const accuracy = measureAccuracy(
       graded.map(({ finish, rule, equal, forced: second }) => ({
         isFinished: finish === 'stop',
@@ -91,7 +96,8 @@ export async function evaluateTask(options: EvaluateTaskOptions): Promise<TaskEv
     );
     const numTimeouts = graded.filter(({ rule, forced: second }) => [rule, second?.rule].includes('timeout')).length;
     const numQuestions = new Set(traces.map(({ id }) => id)).size;
-    const evaluation = { output, numQuestions, ...accuracy, numTimeouts };
+    const precision = opened?.model.compiler.precision ?? traces[0].precision ?? null;
+    const evaluation = { output, numQuestions, ...accuracy, numTimeouts, precision };
     await writeFileAtomic(join(output, 'evaluation.json'), `${JSON.stringify(evaluation, null, 2)}\n`);
     return evaluation;
   } finally {
@@ -181,6 +187,16 @@ async function gradeTrace(
     expected: item.answer,
     ...(await gradeResponse(grader, item.answer, { text, forcedText })),
   };
+}
+
+/** Errors: DataError where no answer can be read at all: an accuracy of 0 would say nothing of who answered. */
+function checkRead(graded: readonly GradedTrace[], path: string): void {
+  if (graded.some(isRead)) return;
+  const isSlow = graded.every(({ rule }) => rule === 'timeout');
+  throw new DataError(
+    `${path}: none of the ${graded.length} responses could be read as an answer${isSlow ? ' within the time limit' : ''}. ` +
+      `Check ${isSlow ? 'timeLimitMs' : 'that they answer these questions, the prompt and the longest response; forcing answers may help'}.`,
+  );
 }
 
 const keyOf = (id: string, sample: number): string => `${id}#${sample}`;

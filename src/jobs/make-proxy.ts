@@ -2,6 +2,8 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { effectivePrecision } from '../engine/compiler.js';
+import type { Precision } from '../engine/onnx/emitter.js';
 import { createProxy } from '../methods/antidistillation/create-proxy.js';
 import { readProxyRecord, writeProxy } from '../methods/antidistillation/proxy.js';
 import { ConfigError } from '../support/errors.js';
@@ -19,6 +21,8 @@ export interface MakeProxyOptions {
   readonly output: string;
   /** Most tokens (padding included) computed at once. */
   readonly microBatchTokens: number;
+  /** Of the gradient; default: float32. */
+  readonly precision?: Precision | undefined;
   readonly chat?: 'auto' | 'never';
   /** See `readRows`. */
   readonly chatDate?: string | undefined;
@@ -32,6 +36,7 @@ export interface MakeProxyResult {
   readonly output: string;
   readonly lossNats: number;
   readonly responseTokens: number;
+  readonly precision: Precision;
   readonly gradientNorm: number;
   readonly epsilon: number;
   /** Error of the central difference at ε, relative to the exact derivative. */
@@ -45,7 +50,7 @@ export interface MakeProxyResult {
  */
 export async function makeProxy(opened: OpenedModel, options: MakeProxyOptions): Promise<MakeProxyResult> {
   const { model, tokenizer, checkpoint } = opened;
-  const { holdout, output, chat = 'auto', log } = options;
+  const { holdout, output, chat = 'auto', precision = 'float32', log } = options;
   const bytes = await readFile(holdout).catch((error: unknown) => {
     throw fileError(error, 'read', holdout);
   });
@@ -58,18 +63,20 @@ export async function makeProxy(opened: OpenedModel, options: MakeProxyOptions):
   const holdoutHash = sha256(bytes);
   if (existsSync(join(output, 'proxy.json'))) {
     const { provenance, epsilonStudy, ...record } = readProxyRecord(output);
+    const isSamePrecision = record.precision === effectivePrecision(model.compiler.runtime, precision);
     const isSameHoldout = provenance.holdout.sha256 === holdoutHash && provenance.holdout.chat === chat;
-    if (isSameHoldout && provenance.modelHash === identifyParameters(model)) {
+    if (isSameHoldout && isSamePrecision && provenance.modelHash === identifyParameters(model)) {
       log?.(`${output} holds this proxy already.`);
       return summaryOf(output, { ...record, epsilonStudy });
     }
     throw new ConfigError(
-      `${output}: this folder holds a proxy of other weights or another holdout. Name another output.`,
+      `${output}: this folder holds a proxy of other weights, another holdout or another precision. Name another output.`,
     );
   }
   const examples = rows.map(({ id, tokens, responseStart }) => ({ id: String(id), tokens, responseStart }));
   const proxy = await createProxy(model, examples, {
     microBatchTokens: options.microBatchTokens,
+    precision,
     provenance: {
       model: checkpoint.location,
       revision: checkpoint.revision ?? null,
@@ -87,11 +94,11 @@ export async function makeProxy(opened: OpenedModel, options: MakeProxyOptions):
 
 function summaryOf(
   output: string,
-  proxy: Pick<MakeProxyResult, 'lossNats' | 'responseTokens' | 'gradientNorm' | 'epsilon'> & {
+  proxy: Pick<MakeProxyResult, 'lossNats' | 'responseTokens' | 'precision' | 'gradientNorm' | 'epsilon'> & {
     readonly epsilonStudy: readonly { readonly epsilon: number; readonly error: number }[];
   },
 ): MakeProxyResult {
-  const { lossNats, responseTokens, gradientNorm, epsilon, epsilonStudy } = proxy;
+  const { lossNats, responseTokens, precision, gradientNorm, epsilon, epsilonStudy } = proxy;
   const epsilonError = epsilonStudy.find((tried) => tried.epsilon === epsilon)?.error ?? Number.NaN;
-  return { output, lossNats, responseTokens, gradientNorm, epsilon, epsilonError };
+  return { output, lossNats, responseTokens, precision, gradientNorm, epsilon, epsilonError };
 }

@@ -1,5 +1,5 @@
 /** From the name of a model to a model in memory with its tokenizer: what every command starts with. */
-import { type Compiler, createCompiler } from '../engine/compiler.js';
+import { type Compiler, createCompiler, effectivePrecision, type PrecisionChoice } from '../engine/compiler.js';
 import type { Precision } from '../engine/onnx/emitter.js';
 import { openRuntime } from '../engine/runtime/open.js';
 import { type Checkpoint, type OpenOptions, openCheckpoint } from '../model/checkpoint.js';
@@ -12,7 +12,7 @@ export interface OpenModelOptions extends OpenOptions {
   /** Threads that compute; default: the physical cores this process may use. */
   readonly threads?: number | undefined;
   /** What products compute in; default: float32. Of no effect with a `compiler`, which has its own. */
-  readonly precision?: Precision | undefined;
+  readonly precision?: PrecisionChoice | undefined;
   /** Shared by several models of one process; made, and disposed of with the model, where it is not given. */
   readonly compiler?: Compiler | undefined;
   /** Folder of a LoRA adapter (PEFT) to run the model with. */
@@ -54,6 +54,16 @@ export async function openModel(location: string, options: OpenModelOptions = {}
     throw error;
   } finally {
     checkpoint.dispose();
+  }
+}
+
+/** What a precision that is asked for comes to on this machine. */
+export function machinePrecision(precision: PrecisionChoice): Precision {
+  const runtime = openRuntime({ threads: 1 });
+  try {
+    return effectivePrecision(runtime, precision);
+  } finally {
+    runtime.dispose();
   }
 }
 

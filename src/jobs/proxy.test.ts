@@ -74,7 +74,10 @@ describe('a proxy and the scores it adds', () => {
       read(output).forEach((row, at) => {
         const expected = golden.rows[at];
         const { id, tokens, logprobs, top, delta, deltaTop, probabilities, ...rest } = row;
-        assert.deepEqual({ id, tokens, rest }, { id: expected.id, tokens: expected.tokens, rest: {} });
+        assert.deepEqual(
+          { id, tokens, rest },
+          { id: expected.id, tokens: expected.tokens, rest: { precision: 'float32' } },
+        );
         assert.deepEqual([logprobs.length, top.length], [tokens.length, tokens.length]);
         assertClose(delta, expected.delta, 2e-5 * scale);
         assert.equal(deltaTop[0], null);
@@ -111,7 +114,7 @@ describe('a proxy and the scores it adds', () => {
     await scoreRows(teacher, { input, output, deltas: { estimator: 'jvp', distribution } });
     await scoreRows(teacher, { input: withNext, output: file('all.jsonl'), topK: vocabSize });
     const [{ probabilities, ...rest }] = read(output);
-    assert.deepEqual(Object.keys(rest), ['id', 'tokens', 'logprobs']);
+    assert.deepEqual(Object.keys(rest), ['id', 'tokens', 'logprobs', 'precision']);
     const tempered = new Array<number>(vocabSize);
     for (const [id, logprob] of read(file('all.jsonl'))[0].top.at(-1)) tempered[id] = Math.exp(logprob / 0.6);
     const total = tempered.reduce((sum, value) => sum + value, 0);

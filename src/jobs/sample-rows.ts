@@ -1,4 +1,5 @@
 /** Prompts to traces: a file in, a file out, written row by row and continued where it stopped. */
+import type { Precision } from '../engine/onnx/emitter.js';
 import type { GenerationStats } from '../inference/generation-loop.js';
 import { createGenerator, type GeneratorOptions } from '../inference/generator.js';
 import { type SamplerSettings, samplerSchema } from '../inference/samplers/settings.js';
@@ -71,7 +72,7 @@ export async function sampleRows(opened: OpenedModel, options: SampleRowsOptions
   const record = samplerRecord(sampler, options.defence?.processors ?? []);
   try {
     for (const request of requests) generator.check(request);
-    const wanted = requests.map((request) => ({ ...request, sampler: record }));
+    const wanted = requests.map((request) => ({ ...request, sampler: record, precision: model.compiler.precision }));
     const done = await tracesDone(model, wanted, options.output);
     const isDone = (id: string, sample: number) => done.has(`${id}\0${sample}`);
     const missing = requests.filter(({ id }) =>
@@ -117,6 +118,7 @@ type Wanted = {
   readonly promptTokens: readonly number[];
   readonly maxTokens: number;
   readonly sampler: Trace['sampler'];
+  readonly precision: Precision;
   readonly seed: number;
 };
 
@@ -144,10 +146,16 @@ async function tracesDone(model: LanguageModel, wanted: readonly Wanted[], path:
 }
 
 /** How a trace shows that it was not made for this request, if it does. */
-function difference(trace: Partial<Trace>, { promptTokens, maxTokens, sampler, seed }: Wanted): string | undefined {
+function difference(
+  trace: Partial<Trace>,
+  { promptTokens, maxTokens, sampler, precision, seed }: Wanted,
+): string | undefined {
   if (canonicalJson(trace.sampler ?? null) !== canonicalJson(sampler)) {
     return `its sampler is ${JSON.stringify(trace.sampler)}, now ${JSON.stringify(sampler)}`;
   }
+  // Traces that name no precision come from before there was another.
+  const { precision: written = 'float32' } = trace;
+  if (written !== precision) return `it was made in ${written}, now in ${precision} (precision)`;
   if (trace.seed !== seed) return `its seed is ${trace.seed}, now ${seed}`;
   if (JSON.stringify(trace.promptTokens) !== JSON.stringify(promptTokens)) return 'its prompt is another one';
   const numTokens = trace.tokens?.length ?? 0;

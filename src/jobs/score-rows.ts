@@ -1,4 +1,5 @@
 /** Rows to log-probabilities: a file in, a file out in the same order, continued where it stopped. */
+import type { Precision } from '../engine/onnx/emitter.js';
 import { createScorer, type ScoredRow } from '../inference/score.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { BackendError, ConfigError, DataError } from '../support/errors.js';
@@ -35,6 +36,7 @@ export interface ScoreRowsOptions {
 
 export interface ScoreSummary {
   readonly output: string;
+  readonly precision: Precision;
   readonly numRows: number;
   /** Response tokens of the rows scored now, and their mean negative log-probability; null where there was nothing to score. */
   readonly numResponseTokens: number;
@@ -92,7 +94,7 @@ async function scoreWith(
         checkNumbers(score.logprobs, `Row '${id}': the model's logits are not finite. Are its weights sound?`);
         const deltas = [...(further?.[index].delta ?? []), ...(further?.[index].probabilities ?? [])];
         checkNumbers(deltas, `Row '${id}': Δ is not finite. Is the step (--epsilon) too long, or λ?`);
-        appender.append({ ...score, id, ...further?.[index] });
+        appender.append({ ...score, id, precision: model.compiler.precision, ...further?.[index] });
         addResponse(sum, window[index], score.logprobs);
       });
       options.onRows?.(window.length);
@@ -101,7 +103,13 @@ async function scoreWith(
     appender.close();
   }
   const lossNats = sum.numTokens === 0 ? null : sum.nats / sum.numTokens;
-  return { output: options.output, numRows: rows.length, numResponseTokens: sum.numTokens, lossNats };
+  return {
+    output: options.output,
+    precision: model.compiler.precision,
+    numRows: rows.length,
+    numResponseTokens: sum.numTokens,
+    lossNats,
+  };
 }
 
 /** Refuses what a row of JSON would show as null. An impossible token has −∞, which is a number. */
@@ -159,8 +167,9 @@ async function countScored(
   let count = 0;
   let isChecked = false;
   for await (const { row, line } of readWritten(path)) {
-    const stored = (row ?? {}) as Partial<ScoredRow> & RowDeltas;
-    const { id, tokens, top, logprobs } = stored;
+    const stored = (row ?? {}) as Partial<ScoredRow> & RowDeltas & { readonly precision?: Precision };
+    // Rows that name no precision come from before there was another.
+    const { id, tokens, top, logprobs, precision = 'float32' } = stored;
     const expected = rows[count];
     const isSame =
       expected !== undefined && id === expected.id && JSON.stringify(tokens) === JSON.stringify(expected.tokens);
@@ -168,6 +177,11 @@ async function countScored(
     if (!isSame || storedK !== topK) {
       throw new ConfigError(
         `${path}:${line}: this file holds scores of other rows${isSame ? ` (top-k ${storedK}, now ${topK})` : ''}. Name another output, or remove the file.`,
+      );
+    }
+    if (precision !== model.compiler.precision) {
+      throw new ConfigError(
+        `${path}:${line}: this file holds scores computed in ${precision}, now in ${model.compiler.precision} (precision). Name another output, or remove the file.`,
       );
     }
     if (!isChecked && expected.tokens.length > 1 && logprobs?.length === expected.tokens.length) {

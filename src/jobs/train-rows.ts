@@ -1,6 +1,6 @@
 /** Rows to a trained model: checkpoints on the way, the finished model in the folder at the end. */
 import { readFile } from 'node:fs/promises';
-import type { Compiler } from '../engine/compiler.js';
+import { type Compiler, effectivePrecision } from '../engine/compiler.js';
 import type { Precision } from '../engine/onnx/emitter.js';
 import type { KernelLevel } from '../engine/runtime/kernels-library.js';
 import type { Checkpoint } from '../model/checkpoint.js';
@@ -77,25 +77,34 @@ export async function trainRows(options: TrainRowsOptions): Promise<TrainRowsRes
       'init with lora would write adapters of weights that are kept nowhere. Add merge, or leave lora out.',
     );
   }
-  const identity = sha256OfJson(await identityOf(options));
-  const finished = await finishedRun<TrainRowsResult>(output, identity);
-  if (finished !== undefined) {
-    log?.(`${output} is finished already.`);
-    return finished;
-  }
-  const discardFolder = await makeRunFolder(output);
-  const { compiler, release } = compilerFor(options);
+  // Validation is scored in what training computes in.
+  const asked = config.precision === 'auto' ? options.precision : config.precision;
+  const { compiler, release } = compilerFor({ ...options, precision: asked });
   try {
-    return await trainFrom(await startingPoint(options, compiler), identity, options);
-  } catch (error) {
-    await discardFolder();
-    throw error;
+    const precision = effectivePrecision(compiler.runtime, asked ?? compiler.precision);
+    const identity = sha256OfJson(await identityOf(options, precision));
+    const finished = await finishedRun<TrainRowsResult>(output, identity);
+    if (finished !== undefined) {
+      log?.(`${output} is finished already.`);
+      return finished;
+    }
+    const discardFolder = await makeRunFolder(output);
+    try {
+      return await trainFrom(await startingPoint(options, compiler), { identity, precision }, options);
+    } catch (error) {
+      await discardFolder();
+      throw error;
+    }
   } finally {
     release();
   }
 }
 
-async function trainFrom(start: StartingPoint, identity: string, options: TrainRowsOptions): Promise<TrainRowsResult> {
+async function trainFrom(
+  start: StartingPoint,
+  { identity, precision }: { identity: string; precision: Precision },
+  options: TrainRowsOptions,
+): Promise<TrainRowsResult> {
   const { config, output, log } = options;
   try {
     const { tokenizer, model: base } = start;
@@ -109,17 +118,22 @@ async function trainFrom(start: StartingPoint, identity: string, options: TrainR
     log?.(`Learns from ${rows.length} rows with ${numResponseTokens} response tokens.`);
     if (validation !== undefined) log?.(`Measures the loss of ${validation.length} held-out rows.`);
     const lossNatsBefore = await measureOnce(output, identity, () => measure(base));
-    const result = await trainModel(start.model, rows.map(exampleOf), config, {
-      folder: output,
-      signal: options.signal,
-      ...(options.onStep && { onStep: options.onStep }),
-      ...(log && { log }),
-    });
+    const result = await trainModel(
+      start.model,
+      rows.map(exampleOf),
+      { ...config, precision },
+      {
+        folder: output,
+        signal: options.signal,
+        ...(options.onStep && { onStep: options.onStep }),
+        ...(log && { log }),
+      },
+    );
     start.model = result.model;
     const { compiler } = start.model;
     const summary = {
       output,
-      precision: compiler.precision,
+      precision,
       kernels: compiler.runtime.kernels.level,
       numRows: rows.length,
       numSteps: result.numSteps,
@@ -141,7 +155,7 @@ async function trainFrom(start: StartingPoint, identity: string, options: TrainR
       validation:
         lossNatsBefore === undefined || lossNatsAfter === undefined ? null : { lossNatsBefore, lossNatsAfter },
     };
-    await finishRun(output, { identity, config, result: done });
+    await finishRun(output, { identity, config: { ...config, precision }, result: done });
     return done;
   } finally {
     start.model.dispose();
@@ -149,16 +163,10 @@ async function trainFrom(start: StartingPoint, identity: string, options: TrainR
 }
 
 /** What makes two calls the same run: the content of files, not where they lie. Errors: DataError where one cannot be read. */
-async function identityOf({
-  model,
-  init,
-  traces,
-  validation,
-  merge,
-  chat,
-  chatDate,
-  config,
-}: TrainRowsOptions): Promise<Record<string, unknown>> {
+async function identityOf(
+  { model, init, traces, validation, merge, chat, chatDate, config }: TrainRowsOptions,
+  precision: Precision,
+): Promise<Record<string, unknown>> {
   const contentOf = async (path: string | undefined) => {
     if (path === undefined) return null;
     const bytes = await readFile(path).catch((error: unknown) => {
@@ -174,7 +182,7 @@ async function identityOf({
     merge: merge ?? false,
     chat: chat ?? 'auto',
     chatDate: chatDate ?? null,
-    config,
+    config: { ...config, precision },
   };
 }
 

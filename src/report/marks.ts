@@ -15,13 +15,16 @@ export interface AxisOptions {
 
 const axisText = { fontSize: FONT_SIZE, fill: color('muted'), tickSize: 0, tickPadding: 8 } as const;
 
+/** Plot tells a format the place of a tick too, which is no number of digits. */
+const alone = (format: (value: number) => string) => (value: number) => format(value);
+
 /** The axis at the foot of a figure, with a grid: needs 44 pixels of margin. */
 export function bottomAxis({ label, ticks, format = formatNumber }: AxisOptions): Marks {
   const places = ticks ? { ticks: [...ticks] } : {};
   return [
     Plot.gridX({ ...places, stroke: color('grid'), strokeOpacity: 1 }),
     Plot.axisX({
-      ...{ ...places, tickFormat: format, ...axisText },
+      ...{ ...places, tickFormat: alone(format), ...axisText },
       ...{ label, labelAnchor: 'center', labelArrow: 'none', labelOffset: 38 },
     }),
   ];
@@ -32,7 +35,7 @@ export function leftAxis({ label, ticks, format = formatNumber }: AxisOptions): 
   const places = ticks ? { ticks: [...ticks] } : {};
   return [
     Plot.gridY({ ...places, stroke: color('grid'), strokeOpacity: 1 }),
-    Plot.axisY({ ...places, tickFormat: format, ...axisText, label: null }),
+    Plot.axisY({ ...places, tickFormat: alone(format), ...axisText, label: null }),
     markup(({ left, top }) => textAt(label, { x: Math.max(2, left - 36), y: top - 16, fill: 'muted' })),
   ];
 }

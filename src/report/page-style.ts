@@ -57,6 +57,7 @@ dd{margin:0;overflow-wrap:anywhere}
 .unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .question{margin:1rem 0}
 .question summary{font-weight:600;font-size:1rem;color:var(--ink);margin-bottom:.5rem;overflow-wrap:anywhere}
+.question .aside{font-weight:400;color:var(--muted);font-size:.86rem;margin-left:.4em}
 .traces{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:12px}
 .trace{border:1px solid var(--line);border-radius:10px;padding:10px 12px 12px;min-width:0}
 .trace h4{font-size:.86rem;margin:0 0 8px;line-height:1.35;font-weight:640}

@@ -18,6 +18,22 @@ test('the same records give the same bytes, also through JSON and with points in
   assert.deepEqual(renderReport({ tradeoff: shuffled, details }), report);
 });
 
+test('rules without a model and losses on solutions are told where a run knows them', () => {
+  const lossNats = 1.234;
+  const points = tradeoff.points.map((point) => ({ ...point, student: { ...point.student, lossNats } }));
+  const undistilled = [{ seed: 1, correct: 27, total: 300, lossNats: 3.21 }];
+  const baselines = [{ name: 'sum of the numbers', correct: 60, total: 300 }];
+  const known = documentOf(renderReport({ tradeoff: { ...tradeoff, points, undistilled, baselines }, details }).html);
+  const rowOf = (name: string) =>
+    [...known.querySelectorAll('tr')]
+      .map((row) => [...row.children].map((cell) => cell.textContent))
+      .find(([first]) => first === name);
+  assert.deepEqual(rowOf('the student before any trace')?.slice(2), ['300', '3.21']);
+  assert.match(rowOf('sum of the numbers')![1]!, /^20.* \(15\.9–24\.9\)$/);
+  assert.equal(rowOf('temperature 1')?.at(-1), '1.23');
+  assert.doesNotMatch(report.html, /loss on solutions/);
+});
+
 test('a page needs nothing from anywhere: no script, no reference out of itself', () => {
   assert.equal(page.querySelectorAll('script, link, iframe, img, object').length, 0);
   assert.doesNotMatch(report.html, /url\(|@import|src=/);

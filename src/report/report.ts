@@ -13,6 +13,7 @@ import type { RunRecords } from './run-records.js';
 import { nameOf, type Setting } from './settings.js';
 import {
   adaptiveFigure,
+  baselinesTable,
   longerFigure,
   permutationFigure,
   proxiesFigure,
@@ -51,6 +52,7 @@ export function reportPage({ tradeoff, details }: RunRecords): { page: Page; fig
     proxiesFigure(findings),
   ]);
   const costs = present([epsilonFigure(tradeoff), tokenCostFigure(tradeoff), stageFigure(details)]);
+  const beside = baselinesTable(tradeoff);
   const figuresHtml = (figures: readonly Figure[]) => html`${figures.map(figureHtml)}`;
   const sections: (Section | false)[] = [
     {
@@ -70,7 +72,7 @@ learning from it: warm tokens are bad to learn from, cold ones good.</p>${traces
     findings.settings.length > 0 && {
       name: 'points',
       title: 'All points',
-      body: html`${tableHtml(settingsTable(findings.settings, 'All settings, seeds pooled'))}
+      body: html`${tableHtml(settingsTable(findings.settings, 'All settings, seeds pooled'))}${beside !== undefined && tableHtml(beside)}
 <details class="screen-only"><summary>Every student (${formatCount(tradeoff.points.length)})</summary>
 ${tableHtml(pointsTable(findings.settings))}</details>
 `,
@@ -184,7 +186,7 @@ function pointsTable(settings: readonly Setting[]): Table {
   };
 }
 
-function repeatHtml({ tradeoff: { commit }, details }: RunRecords): Html {
+function repeatHtml({ tradeoff: { commit, precision }, details }: RunRecords): Html {
   const { machine, versions, command = 'azeotrope tradeoff', config } = details;
   const checkout = commit === null ? '' : `git checkout ${commit}\n`;
   const facts: readonly (readonly [string, string])[] = [
@@ -195,6 +197,7 @@ function repeatHtml({ tradeoff: { commit }, details }: RunRecords): Html {
       'machine',
       `${machine.cpu}, ${countOf(machine.cores, 'core')}, ${formatNumber(machine.memoryGiB)} GiB, ${countOf(machine.threads, 'thread')} a process`,
     ],
+    ...(precision === undefined ? [] : [['precision', `${precision}; gradients of proxies float32`] as const]),
     ...Object.entries(versions).sort(([a], [b]) => (a < b ? -1 : 1)),
   ];
   return html`<pre><code>${checkout}npm ci

@@ -3,8 +3,8 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type Details, TRADEOFF_SCHEMA_VERSION, type Tradeoff } from '../experiment/records.js';
-import { DataError, messageOf } from '../support/errors.js';
-import { readText } from '../support/files.js';
+import { DataError } from '../support/errors.js';
+import { readRecord } from './record-file.js';
 
 export interface RunRecords {
   readonly tradeoff: Tradeoff;
@@ -13,6 +13,8 @@ export interface RunRecords {
 
 const TRADEOFF_FILE = 'tradeoff.json';
 const DETAILS_FILE = 'details.json';
+
+const MADE = { version: TRADEOFF_SCHEMA_VERSION, command: 'azeotrope tradeoff' };
 
 const whole = z.int().min(0);
 const counted = z
@@ -25,10 +27,11 @@ const seed = z.int();
 const tradeoffSchema = z.object({
   schemaVersion: z.literal(TRADEOFF_SCHEMA_VERSION),
   commit: z.string().nullable(),
+  precision: z.enum(['auto', 'float32', 'bfloat16']).exactOptional(),
   points: z.array(
     z.object({
       ...{ arm, settings, seed, teacherSeed: seed, teacher: counted },
-      student: z.object({ correct: whole, total: whole, finished: whole }),
+      student: z.object({ correct: whole, total: whole, finished: whole, lossNats: z.number().exactOptional() }),
       trainingMultiple: z.number().positive(),
       studentKind: z.enum(['blackBox', 'whiteBox']),
       attack: z.string().nullable(),
@@ -38,7 +41,8 @@ const tradeoffSchema = z.object({
       wallMs: z.number(),
     }),
   ),
-  undistilled: z.array(z.object({ seed, correct: whole, total: whole })),
+  undistilled: z.array(z.object({ seed, correct: whole, total: whole, lossNats: z.number().exactOptional() })),
+  baselines: z.array(z.object({ name: z.string(), correct: whole, total: whole })).exactOptional(),
   errorStudy: z.array(z.object({ epsilon: z.number(), error: z.number() })),
   cost: z.array(z.object({ arm, tokensPerSecond: z.number(), relativeToPlain: z.number() })),
 });
@@ -77,13 +81,9 @@ const detailsSchema = z.object({
   ),
 });
 
-/** Whether a folder holds records to report on yet. */
-export const hasRecords = (folder: string): boolean =>
-  [TRADEOFF_FILE, DETAILS_FILE].every((name) => existsSync(join(folder, name)));
-
-/** When the records were last written: changes with each of them. */
-export const recordsVersion = (folder: string): string =>
-  [TRADEOFF_FILE, DETAILS_FILE].map((name) => statSync(join(folder, name)).mtimeMs).join('-');
+/** The files of a run's records. */
+export const recordFiles = (folder: string): readonly string[] =>
+  [TRADEOFF_FILE, DETAILS_FILE].map((name) => join(folder, name));
 
 /**
  * Reads the records of a run folder.
@@ -101,34 +101,7 @@ export async function readRecords(folder: string): Promise<RunRecords> {
     );
   }
   return {
-    tradeoff: await readRecord(join(folder, TRADEOFF_FILE), tradeoffSchema),
-    details: await readRecord(join(folder, DETAILS_FILE), detailsSchema),
+    tradeoff: await readRecord(join(folder, TRADEOFF_FILE), tradeoffSchema, MADE),
+    details: await readRecord(join(folder, DETAILS_FILE), detailsSchema, MADE),
   };
-}
-
-async function readRecord<Schema extends z.ZodType>(path: string, schema: Schema): Promise<z.output<Schema>> {
-  const record = parseJson(await readText(path), path);
-  const version = (record as { schemaVersion?: unknown } | null)?.schemaVersion;
-  if (version !== TRADEOFF_SCHEMA_VERSION) {
-    throw new DataError(
-      `${path} has schema version ${JSON.stringify(version) ?? 'none'}; this program reads version ${TRADEOFF_SCHEMA_VERSION}. ` +
-        'Use the program that made the run (its commit and version are in the record), or run it again.',
-    );
-  }
-  const parsed = schema.safeParse(record);
-  if (parsed.success) return parsed.data;
-  const [{ path: place, message }] = parsed.error.issues;
-  throw new DataError(
-    `${path}: ${place.join('.') || 'the record'}: ${message}. The file is damaged; make it again with azeotrope tradeoff.`,
-  );
-}
-
-function parseJson(text: string, path: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new DataError(
-      `${path} is not JSON (${messageOf(error)}). The file is damaged; make it again with azeotrope tradeoff.`,
-    );
-  }
 }

@@ -1,11 +1,12 @@
 /** The page of a run over HTTP, filling while the run lasts: for this machine only. */
+import { statSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { AzeotropeError, ConfigError } from '../support/errors.js';
 import { html } from './html.js';
 import { type Page, pageBody, pageDocument } from './page.js';
 import { reportPage } from './report.js';
-import { hasRecords, readRecords, recordsVersion } from './run-records.js';
+import { readRecords, recordFiles } from './run-records.js';
 
 export interface RunServer {
   readonly url: string;
@@ -13,12 +14,29 @@ export interface RunServer {
   readonly dispose: () => Promise<void>;
 }
 
+/** What makes a page of the records of a kind of run. */
+export interface PageSource {
+  /** Above the headline of a page that has no records yet: which kind of run. */
+  readonly eyebrow: string;
+  /** Files that a page is made from; their times tell when it is to be made again. */
+  files(folder: string): readonly string[];
+  page(folder: string): Promise<Page>;
+}
+
 export interface ServeOptions {
+  /** Default: those of a trade-off run. */
+  readonly records?: PageSource;
   /** 0 takes one that is free. */
   readonly port?: number;
   /** How often the records are looked at, and so how often at most a page is made again. */
   readonly intervalMs?: number;
 }
+
+const TRADEOFF_PAGES: PageSource = {
+  eyebrow: 'azeotrope · trade-off run',
+  files: recordFiles,
+  page: async (folder) => reportPage(await readRecords(folder)).page,
+};
 
 const HOST = '127.0.0.1';
 
@@ -27,15 +45,18 @@ const HOST = '127.0.0.1';
  * (server-sent events) with a message whenever the records have changed.
  * @throws ConfigError where the port is taken or may not be used
  */
-export async function serveRun(folder: string, { port = 0, intervalMs = 4000 }: ServeOptions = {}): Promise<RunServer> {
+export async function serveRun(
+  folder: string,
+  { port = 0, intervalMs = 4000, records = TRADEOFF_PAGES }: ServeOptions = {},
+): Promise<RunServer> {
   const readers = new Set<ServerResponse>();
-  let known = versionOf(folder);
+  let known = versionOf(records.files(folder));
   let made: { version: string; page: Promise<Page> } | undefined;
 
   // One page for all who ask between two changes: making it takes half a second.
   const currentPage = (): Promise<Page> => {
-    const version = versionOf(folder);
-    if (made?.version !== version) made = { version, page: makePage(folder) };
+    const version = versionOf(records.files(folder));
+    if (made?.version !== version) made = { version, page: makePage(folder, records) };
     return made.page;
   };
 
@@ -45,7 +66,7 @@ export async function serveRun(folder: string, { port = 0, intervalMs = 4000 }: 
     });
   });
   const timer = setInterval(() => {
-    const version = versionOf(folder);
+    const version = versionOf(records.files(folder));
     if (version === known) return;
     known = version;
     for (const reader of readers) reader.write('data: changed\n\n');
@@ -114,9 +135,13 @@ async function answer(
   }
 }
 
-async function makePage(folder: string): Promise<Page> {
+async function makePage(folder: string, records: PageSource): Promise<Page> {
+  const plainPage = (headline: string, verdict: string): Page => ({
+    ...{ title: headline, eyebrow: records.eyebrow, headline, verdict },
+    ...{ notices: [], lead: html``, sections: [], footer: '' },
+  });
   try {
-    if (hasRecords(folder)) return reportPage(await readRecords(folder)).page;
+    if (versionOf(records.files(folder)) !== NO_RECORDS) return await records.page(folder);
     return plainPage('The run is starting.', 'Figures appear with its first results.');
   } catch (error) {
     if (error instanceof AzeotropeError) return plainPage('The run cannot be shown.', error.message);
@@ -124,16 +149,14 @@ async function makePage(folder: string): Promise<Page> {
   }
 }
 
-const plainPage = (headline: string, verdict: string): Page => ({
-  ...{ title: headline, eyebrow: 'azeotrope · trade-off run', headline, verdict },
-  ...{ notices: [], lead: html``, sections: [], footer: '' },
-});
+const NO_RECORDS = 'none';
 
-function versionOf(folder: string): string {
+/** When the records were last written: changes with each of them. */
+function versionOf(files: readonly string[]): string {
   try {
-    return hasRecords(folder) ? recordsVersion(folder) : 'none';
+    return files.map((path) => statSync(path).mtimeMs).join('-');
   } catch {
-    return 'none'; // the folder went away between the two looks
+    return NO_RECORDS; // one is not there yet, or went away with the folder
   }
 }
 

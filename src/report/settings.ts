@@ -58,6 +58,8 @@ export interface Setting {
   /** Means over points; null where nothing was tilted or noted. */
   readonly meanKlNats: number | null;
   readonly lambda: number | null;
+  /** Of students on worked solutions. */
+  readonly lossNats: number | null;
 }
 
 /** Points as settings, in an order that does not depend on the order in which points arrived. */
@@ -143,6 +145,7 @@ function settingOf(key: string, members: readonly TradeoffPoint[]): Setting {
     draws: { teacher: teacherDraws, student: studentDraws },
     meanKlNats: meanOf(points.map((point) => point.meanKlNats)),
     lambda: meanOf(points.map((point) => numberOf(flatten(point.settings).lambda))),
+    lossNats: meanOf(points.map(({ student }) => student.lossNats ?? null)),
   };
 }
 

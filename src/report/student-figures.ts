@@ -1,11 +1,12 @@
 /** Figures and tables of what students learn: from findings to drawings, each with its words and numbers. */
+import type { Tradeoff } from '../experiment/records.js';
 import type { Curve } from './curve-figure.js';
 import { drawCurves } from './curve-figure.js';
 import type { Figure } from './figure.js';
 import type { Findings, Recovery } from './findings.js';
 import { drawForest, type ForestRow } from './forest-figure.js';
 import { formatNumber, formatPercent, listOf, percent, percentWithInterval } from './format.js';
-import { ARMS, type Estimate, isOrdinary, type Setting } from './settings.js';
+import { ARMS, type Estimate, estimate, isOrdinary, type Setting } from './settings.js';
 import type { Table } from './table.js';
 import { ARM_STYLES } from './theme.js';
 import { drawTradeoff } from './tradeoff-figure.js';
@@ -191,6 +192,7 @@ function recoveryFigure(recoveries: readonly Recovery[], words: RecoveryWords): 
 
 /** One line for each setting, with everything that tells it from others. */
 export function settingsTable(settings: readonly Setting[], caption: string): Table {
+  const hasLoss = settings.some(({ lossNats }) => lossNats !== null);
   return {
     caption,
     columns: [
@@ -201,6 +203,7 @@ export function settingsTable(settings: readonly Setting[], caption: string): Ta
       { name: 'seeds × n', isNumber: true },
       { name: 'λ', isNumber: true },
       { name: 'nats', isNumber: true },
+      ...(hasLoss ? [{ name: 'student’s loss on solutions', isNumber: true }] : []),
     ],
     rows: settings.map((setting) => [
       setting.name,
@@ -210,7 +213,36 @@ export function settingsTable(settings: readonly Setting[], caption: string): Ta
       `${setting.points.length} × ${formatNumber(setting.student.total / setting.points.length)}`,
       setting.lambda === null ? null : formatNumber(setting.lambda),
       setting.meanKlNats === null ? null : formatNumber(setting.meanKlNats, 2),
+      ...(hasLoss ? [setting.lossNats === null ? null : formatNumber(setting.lossNats, 3)] : []),
     ]),
+  };
+}
+
+/** What stands beside the students: the student before it saw a trace, and rules without a model. Undefined where there are no rules. */
+export function baselinesTable({
+  undistilled,
+  baselines = [],
+}: Pick<Tradeoff, 'undistilled' | 'baselines'>): Table | undefined {
+  if (baselines.length === 0) return undefined;
+  const losses = undistilled.flatMap(({ lossNats }) => lossNats ?? []);
+  const lossNats = losses.length === 0 ? null : losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+  const rates = [
+    ...(undistilled.length === 0 ? [] : [{ name: 'the student before any trace', counts: undistilled, lossNats }]),
+    ...baselines.map((baseline) => ({ name: baseline.name, counts: [baseline], lossNats: null })),
+  ];
+  return {
+    caption: 'Without any trace: the student as it was, and one-line rules that read the numbers of a question',
+    isCaptionShown: true,
+    columns: [
+      { name: '' },
+      { name: 'right %', isNumber: true },
+      { name: 'n', isNumber: true },
+      { name: 'loss on solutions', isNumber: true },
+    ],
+    rows: rates.map(({ name, counts, lossNats: loss }) => {
+      const pooled = estimate(counts);
+      return [name, intervalCell(pooled), formatNumber(pooled.total), loss === null ? null : formatNumber(loss, 3)];
+    }),
   };
 }
 

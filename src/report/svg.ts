@@ -59,7 +59,7 @@ function tidy(markup: string): string {
     .replace(/ class="plot"/g, '')
     .replace(/ aria-(label|hidden|description)="[^"]*"/g, '')
     .replace(/ font-family="[^"]*"/, ` font-family="${escapeMarkup(FONT)}"`)
-    .replace(/-?\d+\.\d{3,}/g, (number) => String(Number(Number(number).toFixed(2))))
+    .replace(/<[^>]*>/g, (tag) => tag.replace(/-?\d+\.\d{3,}/g, (number) => String(Number(Number(number).toFixed(2)))))
     .replace(/ \/>/g, '/>');
 }
 

@@ -21,8 +21,10 @@ export interface Table {
 /** A table that scrolls sideways on its own where it is wider than the page. */
 export function tableHtml({ caption, isCaptionShown = false, columns, rows }: Table): Html {
   const kind = (index: number) => (columns[index]?.isNumber ? 'number' : 'text');
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="${caption}"><table>
-<caption${isCaptionShown ? null : html` class="unseen"`}>${caption}</caption>
+  // Beside the table, not in it: what scrolls sideways would take the caption with it.
+  const shown = isCaptionShown && html`<p class="caption" aria-hidden="true">${caption}</p>\n`;
+  return html`${shown}<div class="scroll" tabindex="0" role="region" aria-label="${caption}"><table>
+<caption class="unseen">${caption}</caption>
 <thead><tr>${columns.map(({ name }, index) => html`<th scope="col" class="${kind(index)}">${name}</th>`)}</tr></thead>
 <tbody>
 ${rows.map((cells) => html`<tr>${cells.map((cell, index) => cellHtml(cell ?? '–', { isName: index === 0, kind: kind(index) }))}</tr>\n`)}</tbody>

@@ -29,10 +29,10 @@ export const trainingSchema = z.strictObject({
     .default(2048)
     .describe('most tokens (padding included) computed at once; one row may exceed it'),
   precision: z
-    .enum(['float32', 'bfloat16'])
-    .default('float32')
+    .enum(['auto', 'float32', 'bfloat16'])
+    .default('auto')
     .describe(
-      'of matrix products; bfloat16 takes effect where the kernels and the processor have it, weights stay float32',
+      'of matrix products; auto: as everything else of the run (bfloat16 where kernels and processor have it); weights stay float32',
     ),
   learningRate: z.number().positive().default(1e-4).describe('highest learning rate'),
   schedule: z.enum(['constant', 'linear', 'cosine']).default('cosine').describe('learning rate after the warm-up'),

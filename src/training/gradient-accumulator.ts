@@ -1,4 +1,5 @@
 /** Gradients of many micro-batches, added up where they lie. */
+import type { Precision } from '../engine/onnx/emitter.js';
 import type { Tensor, TensorMap } from '../engine/runtime/types.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { BatchArrays } from './batches.js';
@@ -21,7 +22,7 @@ export interface GradientAccumulator<Arrays = BatchArrays> {
 /** Accumulators of zeros of Σ weights·nll for what is trained of a model: its adapters where it has any, else every parameter. */
 export function createGradientAccumulator(
   model: LanguageModel,
-  options: { checkpointing: boolean },
+  options: { checkpointing: boolean; precision?: Precision | undefined },
 ): GradientAccumulator {
   return createObjectiveAccumulator(languageModelObjective(model, crossEntropy, options));
 }

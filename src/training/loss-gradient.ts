@@ -1,4 +1,5 @@
 /** The gradient of a loss over a whole dataset: what an update would be made of, without the update. */
+import type { Precision } from '../engine/onnx/emitter.js';
 import type { Tensor } from '../engine/runtime/types.js';
 import type { LanguageModel } from '../model/language-model.js';
 import {
@@ -14,6 +15,8 @@ import { chooseCheckpointing } from './run-setup.js';
 export interface LossGradientOptions {
   /** Most tokens (padding included) computed at once; one row may exceed it. */
   readonly microBatchTokens: number;
+  /** Of its products; default: float32, whatever the compiler's. */
+  readonly precision?: Precision | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Response tokens done, at the start and after each micro-batch. */
   readonly onProgress?: ((doneTokens: number, totalTokens: number) => void) | undefined;
@@ -38,7 +41,7 @@ export async function lossGradient(
   examples: readonly TrainingExample[],
   options: LossGradientOptions,
 ): Promise<LossGradient> {
-  const { microBatchTokens, signal, onProgress, log = () => undefined } = options;
+  const { microBatchTokens, precision = 'float32', signal, onProgress, log = () => undefined } = options;
   const { vocabSize, maxPositions } = model.config;
   const prepared = prepareExamples(examples, { vocabSize, maxLength: maxPositions, overlong: 'refuse' }).examples;
   const tokensOf = (rows: readonly number[]) => rows.reduce((sum, row) => sum + numResponseTokens(prepared[row]), 0);
@@ -48,7 +51,7 @@ export async function lossGradient(
     config: { batchSize: prepared.length, microBatchTokens, activationCheckpointing: 'auto' },
     log,
   });
-  const accumulator = createGradientAccumulator(model, { checkpointing });
+  const accumulator = createGradientAccumulator(model, { checkpointing, precision });
   let isDone = false;
   try {
     let lossNats = 0;

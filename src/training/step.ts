@@ -1,4 +1,5 @@
 /** Runs training steps: holds the gradient accumulators and one compiled graph for each shape of batch. */
+import type { Precision } from '../engine/onnx/emitter.js';
 import type { Binding } from '../engine/runtime/types.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { sha256OfJson } from '../support/hash.js';
@@ -26,9 +27,21 @@ export interface TrainingStep<Arrays = BatchArrays> {
 export function createTrainingStep(
   model: LanguageModel,
   optimizer: Optimizer,
-  { checkpointing, ...adamw }: AdamWConfig & { readonly checkpointing: boolean },
+  {
+    checkpointing,
+    precision,
+    ...adamw
+  }: AdamWConfig & {
+    readonly checkpointing: boolean;
+    /** Default: the compiler's. */
+    readonly precision?: Precision | undefined;
+  },
 ): TrainingStep {
-  return createObjectiveStep(languageModelObjective(model, crossEntropy, { checkpointing }), optimizer, adamw);
+  return createObjectiveStep(
+    languageModelObjective(model, crossEntropy, { checkpointing, precision }),
+    optimizer,
+    adamw,
+  );
 }
 
 /**

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { createCompiler } from '../engine/compiler.js';
+import { createCompiler, effectivePrecision } from '../engine/compiler.js';
 import { openRuntime } from '../engine/runtime/open.js';
 import { openCheckpoint } from '../model/checkpoint.js';
 import { readAdapter } from '../model/files/adapter.js';
@@ -182,6 +182,9 @@ test('a checkpoint of another run is refused, saying what differs', async () => 
     );
   await refused({ learningRate: 2e-2 }, /learningRate was 0.01, is 0.02/);
   await refused({ maxSteps: 4 }, /maxSteps was 3, is 4/);
+  if (effectivePrecision(runtime, 'auto') === 'bfloat16') {
+    await refused({ precision: 'bfloat16' }, /precision was float32, is bfloat16/);
+  }
   await refused({}, /its rows were others/, countingRows(32));
   await run({ maxSteps: 3, keepCheckpoints: 5, checkpointEverySteps: 1 }, { folder });
   const other = createModel(compiler, tinyConfig, createRandom(2));

@@ -1,4 +1,5 @@
 /** Supervised training on response tokens: one straight loop. */
+import { effectivePrecision } from '../engine/compiler.js';
 import { type LanguageModel, withLora } from '../model/language-model.js';
 import { ConfigError, DataError } from '../support/errors.js';
 import { createRandom, deriveSeed } from '../support/random.js';
@@ -101,15 +102,18 @@ export async function trainModel(
 
   const model = withAdapters(base, config);
   const rowLoss = hooks.loss?.(model);
-  const run = identifyRun(base, examples, { ...config, ...rowLoss?.settings });
   const { runtime } = model.compiler;
+  const precision =
+    config.precision === 'auto' ? model.compiler.precision : effectivePrecision(runtime, config.precision);
+  // What was computed in one precision does not go on in another.
+  const run = identifyRun(base, examples, { ...config, precision, ...rowLoss?.settings });
   const specs = trainableSpecs(model.config, model.lora);
   const trained = new Map(specs.map(({ name }) => [name, model.parameters.get(name)!]));
   const optimizer = createOptimizer(runtime, specs, config);
   const checkpointing = chooseCheckpointing(model, examples, { config, log });
   const objective = languageModelObjective(model, rowLoss?.tokenLoss ?? crossEntropy, {
     checkpointing,
-    precision: config.precision,
+    precision,
   });
   const trainingStep = createObjectiveStep<BatchArrays & NamedArrays>(objective, optimizer, config);
 
@@ -189,8 +193,9 @@ export async function trainModel(
         numComputedTokens: parts.reduce((sum, part) => sum + part.batch * part.time, 0),
         durationMs: performance.now() - start,
       });
-      if (config.checkpointEverySteps > 0 && step % config.checkpointEverySteps === 0) await save();
+      // Before the checkpoint: who goes on from there has every score up to it.
       if (config.evaluateEverySteps > 0 && step % config.evaluateEverySteps === 0) await hooks.evaluate?.(step, model);
+      if (config.checkpointEverySteps > 0 && step % config.checkpointEverySteps === 0) await save();
     }
     if (optimizer.step > 0) await save();
     const numSteps = optimizer.step;

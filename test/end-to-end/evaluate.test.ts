@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, truncateSync } from 'node:fs';
+import { existsSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { familyFolder, readRows, run, runJson, temporaryFolder, writeRows } from './program.fixture.js';
@@ -15,6 +15,18 @@ const data = writeRows(file('questions.jsonl'), [
   { id: 'c', question: 'w7 w8 w9', answer: '#### 7' },
 ]);
 
+test('responses none of which can be read as an answer are told, not counted as wrong', async () => {
+  const traces = writeRows(file('unread.jsonl'), [
+    { id: 'a', text: 'I do not know.', finish: 'stop' },
+    { id: 'b', text: '', finish: 'length' },
+  ]);
+  const args = ['evaluate', '--task', 'gsm8k', '--data', data, '--traces', traces, '--output', file('unread')];
+  const { code, stdout, stderr } = await run(args);
+  assert.deepEqual({ code, stdout }, { code: 2, stdout: '' });
+  assert.match(stderr, /unread\.jsonl: none of the 2 responses could be read as an answer/);
+  assert.ok(!existsSync(join(file('unread'), 'evaluation.json')));
+});
+
 test('stored traces: boxed and fallback answers, finished and truncated responses are counted apart', async () => {
   const traces = writeRows(file('stored.jsonl'), [
     { id: 'a', text: 'It is \\boxed{5}.', finish: 'stop' },
@@ -24,7 +36,10 @@ test('stored traces: boxed and fallback answers, finished and truncated response
   ]);
   const args = ['evaluate', '--task', 'gsm8k', '--data', data, '--traces', traces, '--output', file('stored')];
   const { boxed, fallback, forced, ...counts } = await runJson(args);
-  assert.deepEqual(counts, { output: file('stored'), numQuestions: 3, numResponses: 4, numBoxed: 2, numTimeouts: 0 });
+  assert.deepEqual(counts, {
+    ...{ output: file('stored'), numQuestions: 3, numResponses: 4, numBoxed: 2, numTimeouts: 0 },
+    precision: null,
+  });
   assert.deepEqual([boxed.all, boxed.finished, boxed.truncated].map(count), ['2/4', '1/2', '1/2']);
   assert.deepEqual([fallback.all, fallback.finished, fallback.truncated].map(count), ['3/4', '2/2', '1/2']);
   assert.equal(forced, null);

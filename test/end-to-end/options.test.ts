@@ -83,14 +83,15 @@ test('under --json standard output is one line of JSON, without it none; --quiet
   assert.equal(plain.stdout, '');
   assert.match(
     plain.stderr,
-    /^scoring: 2\/2 rows.*\n5 response tokens, \d\.\d{4} nats each, written to .*plain\.jsonl\.\n$/,
+    /^scoring: 2\/2 rows.*\n5 response tokens, \d\.\d{4} nats each \((?:float32|bfloat16)\), written to .*plain\.jsonl\.\n$/,
   );
   assert.match(json.stdout, /^\{.*\}\n$/);
-  const { output, numRows, numResponseTokens, lossNats, ...rest } = JSON.parse(json.stdout);
+  const { output, precision, numRows, numResponseTokens, lossNats, ...rest } = JSON.parse(json.stdout);
   assert.deepEqual(
     { output, numRows, numResponseTokens, rest },
     { output: file('json.jsonl'), numRows: 2, numResponseTokens: 5, rest: {} },
   );
+  assert.equal(precision, readRows(output)[0].precision);
   const nats = readRows(output).flatMap(({ logprobs }) => logprobs.slice(2)) as number[];
   assert.ok(Math.abs(lossNats + nats.reduce((a, b) => a + b) / 5) < 1e-9);
   assert.deepEqual(quiet, { code: 0, stdout: '', stderr: '' });

@@ -10,6 +10,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -38,6 +39,7 @@ function compile(): string {
     const options = ['-p', join(root, 'tsconfig.build.json'), '--outDir', join(temporary, 'dist')];
     spawnSync(process.execPath, [compiler, ...options], { stdio: 'inherit' });
     cpSync(join(root, 'package.json'), join(temporary, 'package.json'));
+    symlinkSync(join(root, 'kernels'), join(temporary, 'kernels'));
     try {
       renameSync(temporary, folder);
     } catch (error) {

@@ -35,7 +35,7 @@ test('a proxy is made and scores with Δ and the sampling distribution follow, a
       readRows(output).forEach((row, index) => {
         const expected = golden.rows[index];
         const { delta, deltaTop, probabilities, ...rest } = row;
-        assert.deepEqual(Object.keys(rest), ['id', 'tokens', 'logprobs', 'top']);
+        assert.deepEqual(Object.keys(rest), ['id', 'tokens', 'logprobs', 'top', 'precision']);
         assert.equal(delta[0], null);
         delta.slice(1).forEach((value: number, at: number) => {
           assert.ok(Math.abs(value - expected.delta[at + 1]) < tolerance * scale, `${estimator}: ${value}`);
@@ -53,6 +53,7 @@ test('a proxy is made and scores with Δ and the sampling distribution follow, a
 test('a mistake is one message and exit code 2, and nothing is written', async () => {
   const score = ['score', '--model', teacher, '--input', input, '--output', file('refused.jsonl')];
   const make = ['proxy', '--model', proxyModel, '--output', file('refused')];
+  const sample = ['sample', '--model', teacher, '--input', input, '--output', file('refused.jsonl')];
   const empty = writeRows(file('empty.jsonl'), []);
   const proxy = file('of-llama');
   await runJson(['proxy', '--model', model('llama2'), '--holdout', holdout, '--output', proxy]);
@@ -64,7 +65,10 @@ test('a mistake is one message and exit code 2, and nothing is written', async (
     [[...score, '--proxy', proxy, '--lambda', '0.1'], /--lambda shapes the distribution alone\. Add --distribution/],
     [[...score, '--proxy', proxy, '--epsilon', '0.1'], /--estimator jvp is the exact derivative/],
     [[...score, '--proxy', proxy, '--proxy-model', proxyModel], /a model of another configuration/],
-    [[...score, '--proxy', folder], /Cannot read .*proxy\.json/],
+    [[...score, '--proxy', folder], /is no proxy: there is no proxy\.json in it\. Make one with azeotrope proxy/],
+    [[...sample, '--proxy', proxy, '--lambda', '0.1'], /--sampler temperature tilts nothing\. Add --sampler/],
+    [[...sample, '--proxy', proxy, '--temperature', '0'], /at --temperature 0 nothing is drawn/],
+    [[...make, '--holdout', holdout, '--precision', 'auto'], /--precision: expected one of float32, bfloat16/],
     [[...score, '--proxy', proxy, '--estimator', 'exact'], /--estimator: expected one of jvp, central, forward/],
   ];
   await Promise.all(
@@ -75,4 +79,26 @@ test('a mistake is one message and exit code 2, and nothing is written', async (
     }),
   );
   assert.ok(!existsSync(file('refused.jsonl')) && !existsSync(file('refused')));
+});
+
+test('plain sampling beside a proxy draws what it draws without one, and tells Δ of each token and a divergence of 0', async () => {
+  const proxy = file('beside');
+  await runJson(['proxy', '--model', proxyModel, '--holdout', holdout, '--output', proxy]);
+  const sample = (name: string, ...more: string[]) =>
+    runJson([
+      ...['sample', '--model', teacher, '--input', input, '--output', file(name), '--max-tokens', '5', ...more],
+    ]);
+  await sample('beside.jsonl', '--proxy', proxy);
+  await sample('alone.jsonl');
+  const [beside, alone] = ['beside.jsonl', 'alone.jsonl'].map((name) => readRows(file(name)));
+  assert.deepEqual(
+    beside.map(({ tokens }) => tokens),
+    alone.map(({ tokens }) => tokens),
+  );
+  for (const { tokens, statistics } of beside) {
+    assert.equal(statistics.delta.length, tokens.length);
+    assert.ok(statistics.delta.some((value: number) => value !== 0));
+    assert.ok(statistics.klNats.every((value: number) => value === 0));
+  }
+  assert.ok(alone.every((row) => !('statistics' in row)));
 });

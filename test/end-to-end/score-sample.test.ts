@@ -54,7 +54,7 @@ test('scores, their likeliest tokens and greedy responses are those of transform
       questions,
       greedy.map(({ prompt }, index) => ({ id: index, tokens: prompt })),
     );
-    const model = ['--model', familyFolder(name)];
+    const model = ['--model', familyFolder(name), '--precision', 'float32'];
     const [summary] = await Promise.all([
       runJson(['score', ...model, '--input', input, '--output', scores, '--top-k', '5']),
       runJson(['sample', ...model, '--input', questions, '--output', traces, '--max-tokens', '40', ...GREEDY]),
@@ -66,7 +66,7 @@ test('scores, their likeliest tokens and greedy responses are those of transform
       readRows(input),
     );
     scored.forEach(({ logprobs, top, ...rest }: Row, index) => {
-      assert.deepEqual(Object.keys(rest), ['id', 'tokens']);
+      assert.deepEqual(Object.keys(rest), ['id', 'tokens', 'precision']);
       assertClose(logprobs, rows[index].logprobs);
       assert.equal(top[0], null);
       assert.ok(top.slice(1).every((list: Row[]) => list.length === 5));
@@ -96,7 +96,7 @@ test('a trace has the documented keys, and scoring it gives its own log-probabil
   assert.deepEqual(new Set(rows.map(({ id, sample }) => `${id} ${sample}`)).size, 9);
   const scored = readRows(scores);
   rows.forEach((trace, index) => {
-    const { id, sample, promptTokens, tokens, text, finish, sampler, logprobs, seed, ...rest } = trace;
+    const { id, sample, promptTokens, tokens, text, finish, sampler, precision, logprobs, seed, ...rest } = trace;
     assert.deepEqual(rest, {});
     assert.ok(['p0', 'p1', 'p2'].includes(id) && [0, 1, 2].includes(sample));
     assert.equal(text, '');
@@ -105,7 +105,11 @@ test('a trace has the documented keys, and scoring it gives its own log-probabil
     assert.equal(seed, 7);
     assert.equal(logprobs.length, tokens.length);
     assert.deepEqual(scored[index].tokens, [...promptTokens, ...tokens]);
-    assertClose(logprobs, scored[index].logprobs.slice(promptTokens.length));
+    const again = scored[index].logprobs.slice(promptTokens.length);
+    // Both commands compute in the same precision of their own accord; in bfloat16 the bits are the same.
+    assert.equal(scored[index].precision, precision);
+    if (precision === 'bfloat16') assert.deepEqual(logprobs, again);
+    else assertClose(logprobs, again);
   });
 });
 
@@ -114,6 +118,20 @@ const tracesOf = (path: string): string[] =>
   readRows(path)
     .map(({ id, sample, tokens, text, finish }) => JSON.stringify({ id, sample, tokens, text, finish }))
     .sort();
+
+test('an output is continued in its own precision alone', async () => {
+  const output = file('precision.jsonl');
+  await runJson(['sample', '--model', qwen, '--input', prompts, '--output', output, '--max-tokens', '2']);
+  // As written by a machine that computed in the other one.
+  const other = readRows(output).map(({ precision, ...row }) => ({
+    ...row,
+    precision: precision === 'float32' ? 'bfloat16' : 'float32',
+  }));
+  writeRows(output, other);
+  const { code, stderr } = await run(['sample', '--model', qwen, '--input', prompts, '--output', output]);
+  assert.equal(code, 2);
+  assert.match(stderr, /another run: it was made in (float32|bfloat16), now in (?!\1)\w+ \(precision\)/);
+});
 
 test('the same seed gives the same traces at any batch size, another seed others', async () => {
   const sample = async (output: string, ...more: string[]) => {

@@ -7,6 +7,7 @@ import { attention, linear } from '../graph/ops.js';
 import { type Array64, array64 } from '../reference.fixture.js';
 import { runGraph } from '../run-graph.fixture.js';
 import { openRuntime } from '../runtime/open.js';
+import { compileGraph } from './compile.js';
 
 const runtime = openRuntime({ threads: 2 });
 afterAll(() => runtime.dispose());
@@ -27,6 +28,9 @@ const plain: DecoderShape = {
   hasBias: false,
   hasHeadNorm: false,
 };
+
+/** Layers that can have adapters. */
+const ALL = ['q', 'k', 'v', 'o', 'gate', 'up', 'down'];
 
 /** ‖a − b‖ / ‖b‖ */
 function relativeError(actual: Array64, expected: Array64): number {
@@ -61,6 +65,24 @@ describe('a decoder in bfloat16', { skip }, () => {
     biases: { hasBias: true, width: 80, time: 5 },
     'norms of heads': { hasHeadNorm: true, headSize: 32 },
     'several blocks of tokens, keys and vocabulary': { time: 200, heads: 3, groups: 1, headSize: 64, vocabulary: 2100 },
+    'adapters of all layers': { adapters: { rank: 16, on: ALL, isRestFrozen: true } },
+    'adapters of rank 3 of all layers, which learn too': {
+      width: 53,
+      time: 37,
+      hidden: 101,
+      adapters: { rank: 3, on: ALL, isRestFrozen: false },
+    },
+    'adapters of queries and values': { adapters: { rank: 8, on: ['q', 'v'], isRestFrozen: true } },
+    'adapters of keys, gates and down projections': {
+      time: 77,
+      adapters: { rank: 20, on: ['k', 'gate', 'down'], isRestFrozen: true },
+    },
+    'adapters as wide as two tiles, norms of heads': {
+      hasHeadNorm: true,
+      headSize: 32,
+      adapters: { rank: 50, on: ALL, isRestFrozen: true, scale: 1 },
+    },
+    'adapters beside biases': { hasBias: true, adapters: { rank: 5, on: ALL, isRestFrozen: true } },
     'more than one chunk of a product': { width: 1100, hidden: 1000, layers: 1, time: 70, isTied: false },
   };
   for (const [name, shape] of Object.entries(shapes)) {
@@ -75,6 +97,16 @@ describe('a decoder in bfloat16', { skip }, () => {
       }
     });
   }
+
+  test('adapters cost no pass of their own over what is as wide as a layer', () => {
+    const { graph } = decoderGraph({ ...plain, adapters: { rank: 16, on: ALL, isRestFrozen: true } });
+    const { bytes } = compileGraph(graph, { numThreads: 1, ...native });
+    const text = Buffer.from(bytes).toString('latin1');
+    for (const op of ['SplitPair', 'ToFloat', 'ToHalf', 'WeightGradient', 'SwigluBackward', 'SwigluPairBackward']) {
+      assert.ok(!text.includes(op), op);
+    }
+    assert.ok(text.includes('AdapterGradient'));
+  });
 
   test('the same numbers twice', async () => {
     const { graph, given } = decoderGraph({ ...plain, time: 61 });

@@ -33,7 +33,13 @@ const splitsSchema = z.strictObject({
 });
 
 const solutionSchema = z.strictObject({
-  field: z.string().min(1).describe('field of the worked solution'),
+  field: z.string().min(1).describe('field of the worked solution, or of the equation'),
+  kind: z
+    .enum(['text', 'equation'])
+    .default('text')
+    .describe(
+      'equation: arithmetic in infix or prefix notation, from which steps are written; rows whose answer it does not give are left out',
+    ),
   replace: z
     .array(z.strictObject({ pattern: z.string().min(1), with: z.string() }))
     .default([])
@@ -43,7 +49,9 @@ const solutionSchema = z.strictObject({
 const sourceSchema = z.strictObject({
   ...fields,
   splits: splitsSchema,
-  solution: solutionSchema.optional().describe('worked solutions, for `derive.train.on: solutions`'),
+  solution: solutionSchema
+    .optional()
+    .describe('worked solutions: for `derive.train.on: solutions`, and for the loss of students'),
 });
 
 export type SourceConfig = z.output<typeof sourceSchema>;
@@ -109,6 +117,10 @@ export const datasetTaskSchema = z.strictObject({
     .min(1)
     .describe('files of questions; a question goes where the hash of its text points, and stands in one purpose alone'),
   salt: z.string().default('').describe('other splits of the same files'),
+  splitBy: z
+    .enum(['text', 'template'])
+    .default('text')
+    .describe('template: questions that differ in names and numbers alone serve one purpose'),
   prompt: promptSchema.prefault({}),
   chat: z.enum(['auto', 'never']).default('auto').describe('auto: prompts are chat messages where there is a template'),
   chatDate: z.string().default('2024-07-26').describe('date that chat templates write where they ask for one'),

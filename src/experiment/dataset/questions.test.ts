@@ -104,6 +104,70 @@ describe('the questions of a run', () => {
     const [item] = (await loadSplits(config)).models;
     assert.deepEqual([item.solution, item.answer], ['So 6/2=3.\n\\boxed{3}', '3']);
   });
+
+  test('have solutions in steps where equations give their answer, and are left out where they do not', async () => {
+    const path = write('equations.jsonl', [
+      { question: 'a', answer: 1, equation: '- 8 - 10 3' },
+      { question: 'b', answer: 2, equation: '- 8 - 10 3' },
+      { question: 'c', answer: '5.0', equation: '( 2.5 * 2.0 )' },
+    ]);
+    const settingsOf = (field: string) =>
+      configOf({ sources: [{ path, splits: { models: 1 }, solution: { field, kind: 'equation' } }] });
+    const { models } = await loadSplits(settingsOf('equation'));
+    const solutions = Object.fromEntries(models.map(({ question, solution }) => [question, solution]));
+    assert.deepEqual(Object.keys(solutions).sort(), ['a', 'c']);
+    assert.match(solutions.a!, /10 - 3 = 7\. .*8 - 7 = 1\. .*\\boxed\{1\}/);
+    await assert.rejects(loadSplits(settingsOf('question')), /equations\.jsonl, question '0': "a" is no equation/);
+  });
+});
+
+describe('splits by template', () => {
+  const names = ['Ann', 'Bob', 'Cleo', 'Dan', 'Eve'];
+  const things = Array.from(
+    { length: 120 },
+    (_, index) => `thing${'abcdefghij'[index % 10]}${'klmnopqrstuv'[Math.floor(index / 10)]}`,
+  );
+  const rowsAbout = (part: readonly string[]) =>
+    part.flatMap((thing, index) =>
+      names.map((name, at) => ({ question: `${name} has ${index + at} ${thing} and eats ${at}.`, answer: index })),
+    );
+  const splits = { models: 0.3, distil: 0.3, test: 0.4 };
+  const thingOf = ({ question }: { question: string }) => /thing\w+/.exec(question)![0];
+  /** In how many purposes each thing stands. */
+  const purposesOf = (parts: Record<SplitName, { question: string }[]>) => {
+    const found = new Map<string, Set<string>>();
+    for (const [name, items] of Object.entries(parts).filter(([, { length }]) => length > 0))
+      for (const item of items) found.set(thingOf(item), (found.get(thingOf(item)) ?? new Set()).add(name));
+    return [...found.values()].map(({ size }) => size);
+  };
+
+  test('keep together what differs in names and numbers alone, which splits by text tear apart', async () => {
+    const path = write('repeated.jsonl', rowsAbout(things));
+    const config = { sources: [{ path, splits }], salt: 'x' };
+    const together = await loadSplits(configOf({ ...config, splitBy: 'template' }));
+    assert.ok(purposesOf(together).every((count) => count === 1));
+    const sizes = [together.models, together.distil, together.test].map(({ length }) => length);
+    assert.equal(sizes[0] + sizes[1] + sizes[2], 600);
+    // 120 templates of five questions: within four standard deviations of their share.
+    assert.ok(Math.abs(sizes[2] - 240) < 4 * 5 * Math.sqrt(120 * 0.4 * 0.6), `${sizes}`);
+    assert.ok(purposesOf(await loadSplits(configOf(config))).some((count) => count > 1));
+  });
+
+  test('hold across files of other shares: what is measured comes first', async () => {
+    const sources = [
+      { path: write('learn.jsonl', rowsAbout(things)), splits: { models: 0.5, distil: 0.5 } },
+      {
+        path: write(
+          'measure.jsonl',
+          rowsAbout(things.slice(0, 40)).map((row) => ({ ...row, question: `${row.question} 7` })),
+        ),
+        splits: { test: 1 },
+      },
+    ];
+    const parts = await loadSplits(configOf({ sources, splitBy: 'template' }));
+    assert.ok(parts.test.length === 200 && purposesOf(parts).length === 120);
+    assert.ok(purposesOf(parts).every((count) => count === 1));
+  });
 });
 
 describe('prompts', () => {

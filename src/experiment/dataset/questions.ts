@@ -1,12 +1,15 @@
 /** From files to the questions of each purpose: no question in two of them, whatever the files repeat. */
 import { readFile } from 'node:fs/promises';
-import { ConfigError, DataError } from '../../support/errors.js';
+import { ConfigError, DataError, messageOf } from '../../support/errors.js';
 import { fileError } from '../../support/files.js';
 import { sha256 } from '../../support/hash.js';
 import { KNOWN_DATASETS } from '../../tasks/datasets/config.js';
 import { loadDataset, type TaskItem } from '../../tasks/datasets/items.js';
 import { buildPrompt, PROMPT_TEMPLATES, type PromptTemplate } from '../../tasks/datasets/prompts.js';
 import { hashPosition, plainText, splitByHash } from '../../tasks/datasets/splits.js';
+import { templatesOf } from '../../tasks/datasets/templates.js';
+import { isAnswer, parseEquation, solve } from '../../tasks/word-problems/equation.js';
+import { equationTrace } from '../../tasks/word-problems/equation-trace.js';
 import type { TextRow } from '../../tokenizer/example.js';
 import type { Purpose } from '../task.js';
 import type { DatasetTaskConfig, SourceConfig } from './config.js';
@@ -26,27 +29,32 @@ function readItems({ known, ...named }: Fields, solutionField?: string): Promise
 
 /**
  * The questions of every split, in an order that the hash of their texts decides, ids with the number of their file before them.
- * Errors: those of `loadDataset`; ConfigError for fractions that sum to more than 1; DataError for ids that stand twice.
+ * Questions of one template, where `splitBy` says so, are in one split. Errors: those of `loadDataset`; ConfigError for fractions
+ * that sum to more than 1; DataError for ids that stand twice, and for equations that are none.
  */
-export async function loadSplits({ sources, salt }: DatasetTaskConfig): Promise<Record<SplitName, TaskItem[]>> {
+export async function loadSplits({
+  sources,
+  salt,
+  splitBy,
+}: DatasetTaskConfig): Promise<Record<SplitName, TaskItem[]>> {
   const splits: Record<string, TaskItem[]> = Object.fromEntries(PRECEDENCE.map((name) => [name, []]));
-  for (const [index, { splits: shares, solution, ...fields }] of sources.entries()) {
-    const items = await readItems(fields, solution?.field);
-    checkIds(items, fields.path);
-    const solved = items.map((item) => ({
-      ...item,
-      id: `${index}/${item.id}`,
-      ...(solution && solutionOf(item, solution)),
-    }));
+  const files = await Promise.all(sources.map((source, index) => readSource(source, index)));
+  const keyOf = splitBy === 'template' ? templateKeys(files.flat()) : plainText;
+  for (const [index, { splits: shares }] of sources.entries()) {
     // In one order whatever the configuration's, so that shares mean the same questions.
     const fractions = Object.fromEntries(PRECEDENCE.map((name) => [name, shares[name] ?? 0]));
-    for (const [name, part] of Object.entries(splitByHash(solved, fractions, { salt }))) splits[name].push(...part);
+    const parts = splitByHash(files[index], fractions, { salt, keyOf: ({ question }) => keyOf(question) });
+    for (const [name, part] of Object.entries(parts)) splits[name].push(...part);
   }
-  const taken = new Set<string>();
+  const texts = new Set<string>();
+  const ownerOf = new Map<string, SplitName>();
   for (const name of PRECEDENCE) {
     splits[name] = splits[name].filter(({ question }) => {
       const text = plainText(question);
-      return !taken.has(text) && taken.add(text);
+      const key = keyOf(question);
+      if (texts.has(text) || (ownerOf.get(key) ?? name) !== name) return false;
+      ownerOf.set(key, name);
+      return texts.add(text);
     });
     const placed = splits[name].map((item) => ({ item, place: hashPosition(item.question, `${salt} order`) }));
     splits[name] = placed.sort((a, b) => a.place - b.place).map(({ item }) => item);
@@ -57,6 +65,25 @@ export async function loadSplits({ sources, salt }: DatasetTaskConfig): Promise<
   return splits as Record<SplitName, TaskItem[]>;
 }
 
+async function readSource({ splits: _splits, solution, ...fields }: SourceConfig, index: number): Promise<TaskItem[]> {
+  const items = await readItems(fields, solution?.field);
+  checkIds(items, fields.path);
+  return items.flatMap((item) => {
+    const id = `${index}/${item.id}`;
+    if (solution === undefined) return [{ ...item, id }];
+    const text = solutionOf(item, { solution, path: fields.path });
+    return text === undefined ? [] : [{ ...item, id, solution: text }];
+  });
+}
+
+/** Templates by question. */
+function templateKeys(items: readonly TaskItem[]): (question: string) => string {
+  const questions = items.map(({ question }) => question);
+  const templates = templatesOf(questions);
+  const keys = new Map(questions.map((question, index) => [question, templates[index]]));
+  return (question) => keys.get(question)!;
+}
+
 function checkIds(items: readonly TaskItem[], path: string): void {
   const ids = new Set<string>();
   const twice = items.find(({ id }) => ids.has(id) || !ids.add(id));
@@ -64,12 +91,25 @@ function checkIds(items: readonly TaskItem[], path: string): void {
   throw new DataError(`${path}: two questions have the id '${twice.id}'. Name another idField, or none.`);
 }
 
-function solutionOf({ solution }: TaskItem, { replace }: NonNullable<SourceConfig['solution']>): { solution: string } {
-  const replaced = replace.reduce(
-    (text, { pattern, with: text2 }) => text.replace(new RegExp(pattern, 'g'), text2),
-    solution!,
+/** The solution to learn; undefined where an equation does not give the answer. */
+function solutionOf(
+  item: TaskItem,
+  {
+    solution: { kind, replace },
+    path,
+  }: { solution: Pick<NonNullable<SourceConfig['solution']>, 'kind' | 'replace'>; path: string },
+): string | undefined {
+  const text = replace.reduce(
+    (replaced, { pattern, with: by }) => replaced.replace(new RegExp(pattern, 'g'), by),
+    item.solution!,
   );
-  return { solution: replaced };
+  if (kind === 'text') return text;
+  try {
+    const equation = parseEquation(text);
+    return isAnswer(solve(equation), item.answer) ? equationTrace(equation, item.question) : undefined;
+  } catch (error) {
+    throw new DataError(`${path}, question '${item.id}': ${messageOf(error)}`);
+  }
 }
 
 /** The first `count` questions of a split. Errors: DataError where there are fewer, saying which files and shares give them. */

@@ -4,9 +4,14 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { openModel } from '../../jobs/open-model.js';
+import { responseLoss } from '../../jobs/score-rows.js';
 import { AzeotropeError } from '../../support/errors.js';
+import { encodeRow } from '../../tokenizer/rows.js';
 import { runSchema } from '../config.js';
 import { runTradeoff } from '../run-tradeoff.js';
+import { datasetTaskSchema } from './config.js';
+import { openDatasetTask } from './task.js';
 
 const golden = join(import.meta.dirname, '../../../test/parity/golden/families/qwen2.5-padded');
 const folder = mkdtempSync(join(tmpdir(), 'azeotrope-'));
@@ -95,6 +100,44 @@ describe('a run over files', () => {
     assert.equal(plain.meanKlNats, null);
     assert.ok(tilted.meanKlNats! > 0.01 && tilted.meanKlNats! < 0.2, `${tilted.meanKlNats}`);
     assert.equal(tradeoff.undistilled[0].total, 10);
+    assert.equal(tradeoff.baselines, undefined, 'no rule about numbers where answers are words');
+  });
+
+  test('measures the loss of students on worked solutions, where there are rules beside that', async () => {
+    const numbers = join(folder, 'numbers.jsonl');
+    const counted = rows.map(({ question }, id) => ({
+      question: `${question} ${id}`,
+      answer: id,
+      solution: `w${4 + (id % 9)}`,
+    }));
+    writeFileSync(numbers, counted.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    const splits = { models: 0.2, holdout: 0.2, distil: 0.2, validation: 0.2, test: 0.2 };
+    const sources = [{ path: numbers, splits, solution: { field: 'solution' } }];
+    const { tradeoff } = await run('solved', { sources, models: { ...models, student: golden } });
+    const rules = Object.fromEntries(
+      (tradeoff.baselines ?? []).map(({ name, correct, total }) => [name, correct / total]),
+    );
+    assert.equal(rules['first divided by second'], 0);
+    assert.equal(tradeoff.baselines?.[0].total, 10);
+    assert.ok(tradeoff.points.every(({ student }) => student.lossNats! > 0));
+
+    // The student before training is the model itself: its loss on the same rows, without a run.
+    const task = await openDatasetTask(datasetTaskSchema.parse(configOf({ sources, models }).task));
+    const opened = await openModel(golden, { threads: 1 });
+    try {
+      const solutions = await task.solutions!.read('test', 10);
+      const encoded = solutions.map(({ question, text }, id) =>
+        encodeRow(
+          { id, ...question.row, response: text },
+          { tokenizer: opened.tokenizer!, vocabSize: 128, where: '', chat: 'never' },
+        ),
+      );
+      const { lossNats } = await responseLoss(opened.model, encoded);
+      assert.ok(Math.abs(tradeoff.undistilled[0].lossNats! - lossNats) < 0.01, `${lossNats}`);
+    } finally {
+      opened.dispose();
+      task.dispose();
+    }
   });
 
   test('takes a proxy of other special tokens where it is told to, and says how many have no Δ', async () => {

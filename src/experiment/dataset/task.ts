@@ -5,9 +5,10 @@ import { ConfigError, invariant } from '../../support/errors.js';
 import { createGrader, type Grader } from '../../tasks/answers/grader.js';
 import { letterOf, type TaskItem } from '../../tasks/datasets/items.js';
 import { ANSWER_FORCING_SUFFIX, ANSWER_FORCING_TOKENS } from '../../tasks/datasets/prompts.js';
+import { countRules } from '../../tasks/word-problems/rules.js';
 import type { ExampleOptions, TextRow } from '../../tokenizer/example.js';
 import type { FactTable } from '../records.js';
-import type { Attack, Judgement, OpenTaskOptions, Question, Response, ResponseGroup, Task } from '../task.js';
+import type { Attack, Judgement, OpenTaskOptions, Purpose, Question, Response, ResponseGroup, Task } from '../task.js';
 import { buildDerived, type SolvedRow } from './build-model.js';
 import type { DatasetTaskConfig } from './config.js';
 import { modelOf, parentOf, sourceOf } from './models.js';
@@ -68,6 +69,20 @@ export async function openDatasetTask(
     forcing: config.forceAnswers
       ? { suffix: ANSWER_FORCING_SUFFIX, maxTokens: ANSWER_FORCING_TOKENS, isNeeded: ({ text }) => !isBoxed(text) }
       : undefined,
+    solutions: {
+      purposes: solvedPurposes(config.sources),
+      async read(purpose, count) {
+        const { splits, promptOf } = await load();
+        return firstOf(splits, purpose, { count, sources: config.sources }).map((item) => {
+          invariant(item.solution !== undefined, `question '${item.id}' has no solution`);
+          return { question: toQuestion(item, promptOf(item)), text: item.solution };
+        });
+      },
+    },
+    async baselines(purpose, count) {
+      const { splits } = await load();
+      return countRules(firstOf(splits, purpose, { count, sources: config.sources }));
+    },
     probes: [],
     proxyKinds: Object.fromEntries(
       Object.entries(config.models.proxyKinds).map(([name, { description }]) => [name, description]),
@@ -96,6 +111,16 @@ export async function openDatasetTask(
   };
 }
 
+const PURPOSES: readonly Purpose[] = ['test', 'sealed', 'validation', 'calibration'];
+
+/** Purposes all of whose files have worked solutions. */
+function solvedPurposes(sources: DatasetTaskConfig['sources']): Purpose[] {
+  return PURPOSES.filter((name) => {
+    const own = sources.filter(({ splits }) => splits[name] !== undefined);
+    return own.length > 0 && own.every(({ solution }) => solution !== undefined);
+  });
+}
+
 interface Loaded {
   readonly splits: Record<SplitName, TaskItem[]>;
   readonly promptOf: (item: TaskItem) => TextRow;
@@ -108,7 +133,7 @@ async function loadAll(config: DatasetTaskConfig): Promise<Loaded> {
 
 /** What decides questions and judgements: the files by their content, not by where they lie. */
 async function identityOf(config: DatasetTaskConfig, isPlan: boolean): Promise<unknown> {
-  const { sources, salt, prompt, chat, chatDate, forceAnswers, timeLimitMs } = config;
+  const { sources, salt, splitBy, prompt, chat, chatDate, forceAnswers, timeLimitMs } = config;
   const contentOf = async <Source extends { path: string }>({ path, ...rest }: Source) => ({
     ...rest,
     sha256: await fileIdentity(path, isPlan),
@@ -116,7 +141,7 @@ async function identityOf(config: DatasetTaskConfig, isPlan: boolean): Promise<u
   return {
     sources: await Promise.all(sources.map(contentOf)),
     prompt: { ...prompt, ...(prompt.shots && { shots: await contentOf(prompt.shots) }) },
-    ...{ salt, chat, chatDate, forceAnswers, timeLimitMs },
+    ...{ salt, splitBy, chat, chatDate, forceAnswers, timeLimitMs },
   };
 }
 
@@ -125,10 +150,10 @@ function toQuestion({ id, question, choices, answer }: TaskItem, row: TextRow): 
   return { id, row, text: `${question}${listed}`, answer };
 }
 
-function describeTask({ name, sources, forceAnswers }: DatasetTaskConfig): string {
+function describeTask({ name, sources, splitBy, forceAnswers }: DatasetTaskConfig): string {
   const files = sources.map(({ path }) => path.split(/[\\/]/).at(-1));
   return (
-    `Questions of ${name} (${files.join(', ')}). A question serves one purpose alone, decided by the hash of its text. Answers are compared ` +
+    `Questions of ${name} (${files.join(', ')}). A question serves one purpose alone, decided by the hash of its ${splitBy === 'template' ? 'text without names and numbers' : 'text'}. Answers are compared ` +
     `as formulas and numbers, not as text${forceAnswers ? '; a response without a boxed answer is made to end with one' : ''}.`
   );
 }

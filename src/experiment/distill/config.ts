@@ -12,6 +12,14 @@ export type Method = (typeof METHODS)[number];
 const count = () => z.int().min(1);
 const task = z.discriminatedUnion('kind', [embeddedTaskSchema, datasetTaskSchema]);
 
+const priceSchema = z.strictObject({
+  promptPerMillion: z.number().min(0).describe('price of a million tokens of prompts'),
+  responsePerMillion: z.number().min(0).describe('price of a million tokens of responses'),
+  currency: z.string().min(1).default('USD'),
+});
+
+export type Price = z.output<typeof priceSchema>;
+
 const variantSchema = z.strictObject({
   method: z.enum(METHODS),
   name: z.string().min(1).describe('what tables call it'),
@@ -35,6 +43,10 @@ export const distillSchema = z.strictObject({
       'questions whose text matches this regular expression are learned from; the others are out of distribution',
     ),
   outOfDistribution: task.optional().describe('another task whose test questions are out of distribution'),
+  otherTasks: z
+    .record(z.string(), task)
+    .default({})
+    .describe('further tasks whose questions students are asked too, by the name that tables give them'),
   teacher: z
     .strictObject({
       seed: z.int().min(0).default(1),
@@ -46,6 +58,15 @@ export const distillSchema = z.strictObject({
         .optional()
         .describe('OpenAI-compatible endpoint that answers in its place, such as https://host/v1'),
       model: z.string().optional().describe('name of the model at that endpoint'),
+      requestsPerMinute: count().optional().describe('most requests to the endpoint in a minute; default: no limit'),
+      concurrency: z.int().min(1).max(256).default(8).describe('requests to the endpoint at a time'),
+      onFailure: z
+        .enum(['stop', 'skip'])
+        .default('stop')
+        .describe(
+          'what to do about questions that the endpoint does not answer after all tries; skip: learn from the others',
+        ),
+      price: priceSchema.optional().describe('of the endpoint, so that what was spent is told'),
     })
     .prefault({}),
   student: z.strictObject({ kind: z.string().default('default') }).prefault({}),
@@ -62,7 +83,12 @@ export const distillSchema = z.strictObject({
   whiteBox: whiteBoxSchema.prefault({}),
   gad: gadSchema.omit({ seed: true }).prefault({}),
   variants: z.array(variantSchema).min(1),
+  shownResponses: z.int().min(0).default(4).describe('questions whose answers the report shows side by side'),
   toySteps: z.int().min(0).default(3000).describe('steps of the toy beside the run; 0: none'),
+  precision: z
+    .enum(['auto', 'float32', 'bfloat16'])
+    .default('auto')
+    .describe('of all that samples, scores and trains; auto: bfloat16 where this machine has matrix units for it'),
   threads: count().optional(),
 });
 

@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { parse } from 'yaml';
 import { createCompiler } from '../../engine/compiler.js';
 import { openRuntime } from '../../engine/runtime/open.js';
+import { openSafetensors } from '../../model/files/safetensors.js';
 import { saveTrainedModel } from '../../training/save.js';
 import { folderNameOf, freshModel, tokenizerFiles } from '../embedded/models.js';
 import { openTask } from '../open-task.js';
@@ -66,6 +67,11 @@ const settings = (more: object = {}): DistillConfig =>
     ],
     ...more,
   });
+
+/** What a row of `distill.json` holds, and nothing else. */
+const ROW_KEYS = [
+  ...['alarms', 'inDistribution', 'meanLength', 'method', 'outOfDistribution', 'seed', 'tokens', 'variant', 'wallMs'],
+];
 
 const run = (config: DistillConfig, output: string, more: Partial<DistillOptions> = {}) =>
   runDistill({
@@ -147,33 +153,49 @@ describe('recipes', () => {
 describe('a run', () => {
   test('leaves a row for each student, goes on where it was stopped, and does nothing twice', async () => {
     const config = settings({ variants: settings().variants.slice(0, 3) });
-    const whole = await run(config, 'whole');
+    const { distill: whole, details } = await run(config, 'whole');
     assert.deepEqual(
       whole.rows.map(({ variant }) => variant),
       ['SeqKD', 'GKD', 'GAD'],
     );
     for (const row of whole.rows) {
-      assert.deepEqual([row.inDistribution.total, row.outOfDistribution!.total, row.numTraces], [4, 4, 8]);
+      assert.deepEqual([row.inDistribution.total, row.outOfDistribution!.total], [4, 4]);
       assert.ok(row.meanLength > 0 && row.tokens > 0);
+      assert.deepEqual(Object.keys(row).sort(), ROW_KEYS);
     }
     assert.deepEqual(
-      whole.curves.map(({ variant, steps }) => [variant, steps.length]),
-      [['GAD', 4]],
+      details.students.map(({ variant, numTraces, steps, validation }) => [
+        variant,
+        numTraces,
+        steps.length,
+        validation?.total,
+      ]),
+      [
+        ['SeqKD', 8, 0, undefined],
+        ['GKD', 8, 0, undefined],
+        ['GAD', 8, 4, 4],
+      ],
     );
+    assert.deepEqual(details.progress, { done: 3, total: 3, now: null });
+    const shown = ['teacher', 'undistilled', 'SeqKD', 'GKD', 'GAD'];
+    assert.ok(details.responses.every(({ answers }) => answers.map(({ name }) => name).join() === shown.join()));
+    assert.deepEqual([...new Set(details.responses.map(({ set }) => set))], ['in distribution', 'out of distribution']);
+    assert.ok(details.students.every(({ overlap }) => overlap!.numPairs === 4 && overlap!.rougeL <= 1));
     assert.equal(whole.toy!.gad.length, 10);
     const stored = JSON.parse(await readFile(join(folder, 'whole', 'distill.json'), 'utf8'));
     assert.deepEqual(stored, JSON.parse(JSON.stringify(whole)));
+    assert.deepEqual(Object.keys(stored).sort(), ['commit', 'rows', 'schemaVersion', 'toy']);
 
     const controller = new AbortController();
     const stopped = run(config, 'stopped', {
       signal: controller.signal,
-      onProgress: ({ student, step }) => void (student.startsWith('GAD') && step === 3 && controller.abort()),
+      onProgress: ({ name, done }) => void (name.startsWith('GAD') && done === 3 && controller.abort()),
     });
     await assert.rejects(stopped, { name: 'AbortError' });
     let numSteps = 0;
-    const resumed = await run(config, 'stopped', {
-      onProgress: () => {
-        numSteps += 1;
+    const { distill: resumed } = await run(config, 'stopped', {
+      onProgress: ({ unit }) => {
+        if (unit === 'steps') numSteps += 1;
       },
     });
     const timeless = (distill: typeof whole) => distill.rows.map(({ wallMs, ...row }) => row);
@@ -189,14 +211,59 @@ describe('a run', () => {
     assert.ok(!existsSync(join(folder, 'whole', 'students', 'checkpoints')));
   });
 
+  test('adapters of a student are trained alone by every method, kept, and merged into what is kept', async () => {
+    const lora = { rank: 2, alpha: 4, targetModules: ['q_proj' as const] };
+    const plain = settings();
+    const config = { ...plain, training: { ...plain.training, lora }, variants: plain.variants.slice(0, 3) };
+    const { distill } = await run(config, 'adapters');
+    assert.equal(distill.rows.length, 3);
+    const base = join(models, folderNameOf({ role: 'student', kind: 'default', seed: 1 }), 'model.safetensors');
+    for (const name of await readdir(join(folder, 'adapters', 'students'))) {
+      const student = join(folder, 'adapters', 'students', name);
+      assert.ok(existsSync(join(student, 'adapter', 'adapter_model.safetensors')));
+      const [own, before] = [join(student, 'model', 'model.safetensors'), base].map((path) => openSafetensors(path));
+      const isEqual = (tensor: string) => {
+        const [a, b] = [own, before].map((file) => {
+          const values = new Float32Array(file.tensors.get(tensor)!.shape.reduce((size, extent) => size * extent, 1));
+          file.read(tensor, values);
+          return values;
+        });
+        return a.every((value, at) => value === b[at]);
+      };
+      const changed = [...own.tensors.keys()].filter((tensor) => !isEqual(tensor));
+      assert.ok(changed.length > 0 && changed.every((tensor) => tensor.includes('q_proj')), `${name}: ${changed}`);
+      for (const file of [own, before]) file.dispose();
+    }
+  });
+
+  test('of supervised students too the best on the validation split is kept, where steps are scored', async () => {
+    const plain = settings();
+    const training = { ...plain.training, epochs: 3, evaluateEverySteps: 2, checkpointEverySteps: 1 };
+    const config = { ...plain, training, variants: plain.variants.slice(0, 1) };
+    const { details } = await run(config, 'selected');
+    const [{ validation, validations }] = details.students;
+    assert.deepEqual(
+      validations.map(({ step }) => step),
+      [2, 4, 6],
+    );
+    const highest = Math.max(...validations.map(({ correct }) => correct));
+    assert.deepEqual(
+      validation,
+      validations.find(({ correct }) => correct === highest),
+    );
+  });
+
   test('a teacher of whom only text is known teaches by text, and says why by nothing else', async () => {
     const task = await openTask({ kind: 'embedded', models });
     const asked = await splitQuestions(task, '^parcel at [a-m]', undefined).inside('distil', 8);
     const path = join(folder, 'responses.jsonl');
     await writeFile(path, asked.map(({ id }) => `${JSON.stringify({ id, text: 'end dock' })}\n`).join(''));
     const text = settings({ teacher: { traces: path }, variants: [{ method: 'seqkd', name: 'SeqKD' }] });
-    const { rows, teacher } = await run(text, 'text');
-    assert.equal(teacher, null);
+    const {
+      distill: { rows },
+      details,
+    } = await run(text, 'text');
+    assert.equal(details.teacher, null);
     assert.equal(rows[0].tokens, 8 * 3, 'two words and the end');
     const white = settings({ teacher: { traces: path }, variants: [{ method: 'gkd', name: 'GKD' }] });
     await assert.rejects(run(white, 'text'), /needs the teacher's weights/);

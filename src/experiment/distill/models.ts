@@ -28,7 +28,8 @@ export function createRunModels(
   const identityOf = async (request: ModelRequest): Promise<string> => {
     const source = await task.modelSource(request);
     if (source.kind === 'ready') return source.identity;
-    return sha256OfJson([source.recipe, await Promise.all(source.from.map(identityOf))]);
+    const parts = [source.recipe, await Promise.all(source.from.map(identityOf))];
+    return sha256OfJson(compiler.precision === 'float32' ? parts : [...parts, compiler.precision]);
   };
   const locate = async (request: ModelRequest): Promise<string> => {
     const source = await task.modelSource(request);

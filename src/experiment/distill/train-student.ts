@@ -1,21 +1,22 @@
 /** One student by one method: trained in place, its checkpoints in a folder of its own. */
-import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { OpenedModel } from '../../jobs/open-model.js';
 import type { Alarm, StepRow, Validation } from '../../methods/gad/alarms.js';
-import { createConvolutionalDiscriminator } from '../../methods/gad/convolutional.js';
-import { createTransformerDiscriminator, type Discriminator } from '../../methods/gad/discriminator.js';
 import { runGad } from '../../methods/gad/run-gad.js';
 import { holdsCells, openCellCache, writeCellCache } from '../../methods/white-box-kd/cell-cache.js';
 import { whiteBoxLoss } from '../../methods/white-box-kd/row-loss.js';
 import { createTeacherPass } from '../../methods/white-box-kd/teacher-pass.js';
-import type { LanguageModel } from '../../model/language-model.js';
+import { type LanguageModel, mergeLora, withLora } from '../../model/language-model.js';
 import { ConfigError, invariant } from '../../support/errors.js';
 import { createRandom, deriveSeed } from '../../support/random.js';
 import type { Tokenizer } from '../../tokenizer/types.js';
 import type { TrainingExample } from '../../training/batches.js';
-import { trainModel } from '../../training/train.js';
+import { saveTrainedModel } from '../../training/save.js';
+import { makeDiscriminator } from './make-discriminator.js';
+import type { ValidationAt } from './records.js';
+import { trainSelected } from './selected-training.js';
+import { validationsOf } from './student-file.js';
 import type { PlannedStudent } from './variants.js';
 
 export interface StudentContext {
@@ -27,6 +28,8 @@ export interface StudentContext {
   readonly maxTokens: number;
   /** The teacher's weights and what names them; undefined where only its text is known. */
   readonly teacher: { readonly identity: string; open(): Promise<OpenedModel> } | undefined;
+  /** Where the student's base lies, for its adapters to remember. */
+  readonly location: string;
   /** Another model to make a discriminator of. */
   openModel(location: string): Promise<OpenedModel>;
   evaluate(model: LanguageModel): Promise<Validation>;
@@ -36,35 +39,56 @@ export interface StudentContext {
 }
 
 export interface TrainedStudent {
+  /** With the weights that are kept; its base is the model that was given. */
+  readonly model: LanguageModel;
   readonly alarms: readonly Alarm[];
   readonly steps: readonly StepRow[];
   /** Of the weights that were kept. */
-  readonly validation: (Validation & { readonly step: number }) | null;
+  readonly validation: ValidationAt | null;
+  readonly validations: readonly ValidationAt[];
 }
 
-/** Trains the student's model in place. Errors: those of the method; the signal's reason. */
+/** Adapters, before they are merged into the weights. */
+const ADAPTER_FOLDER = 'adapter';
+
+/**
+ * Trains the student's model in place; adapters, where `training.lora` asks for them, are written into the student's folder and then
+ * merged into the weights. Errors: those of the method; the signal's reason.
+ */
 export async function trainStudent(
   model: LanguageModel,
   examples: readonly TrainingExample[],
   student: PlannedStudent,
   context: StudentContext,
 ): Promise<TrainedStudent> {
-  await mkdir(context.folder, { recursive: true });
-  if (student.method === 'gad') return adversarial(model, examples, student, context);
-  const { folder, signal, log, onProgress } = context;
+  const { folder, location: baseModel } = context;
+  await mkdir(folder, { recursive: true });
+  const train = student.method === 'gad' ? adversarial : supervised;
+  const trained = await train(model, examples, student, context);
+  if (trained.model.lora === undefined) return trained;
+  await saveTrainedModel(join(folder, ADAPTER_FOLDER), trained.model, { baseModel, overwrite: true });
+  return { ...trained, model: mergeLora(trained.model) };
+}
+
+async function supervised(
+  model: LanguageModel,
+  examples: readonly TrainingExample[],
+  student: PlannedStudent,
+  context: StudentContext,
+): Promise<TrainedStudent> {
+  const { folder, signal, log, onProgress, evaluate } = context;
   const hooks = {
-    folder,
-    signal,
-    log,
+    ...{ folder, signal, log, evaluate },
     onStep: ({ step, totalSteps, lossNats }: { step: number; totalSteps: number; lossNats: number }) =>
       onProgress(step, totalSteps, `loss ${lossNats.toFixed(3)} nats`),
   };
-  if (student.training.lora !== undefined)
-    throw new ConfigError('training.lora: a distillation run trains all weights of its students.');
-  if (student.method === 'seqkd') await trainModel(model, examples, student.training, hooks);
-  else await whiteBox(model, examples, { student, context, hooks });
+  const result =
+    student.method === 'seqkd'
+      ? await trainSelected(model, examples, student.training, hooks)
+      : await whiteBox(model, examples, { student, context, hooks });
   signal.throwIfAborted();
-  return { alarms: [], steps: [], validation: null };
+  const { validation, validations } = result;
+  return { model: result.model, alarms: [], steps: [], validation, validations };
 }
 
 /** The teacher's distributions on its own responses are computed once for all students; on the student's own they are computed anew. */
@@ -75,8 +99,8 @@ async function whiteBox(
     student,
     context,
     hooks,
-  }: { student: PlannedStudent; context: StudentContext; hooks: Parameters<typeof trainModel>[3] },
-): Promise<void> {
+  }: { student: PlannedStudent; context: StudentContext; hooks: Parameters<typeof trainSelected>[3] },
+): ReturnType<typeof trainSelected> {
   const { training, whiteBox: config, seed } = student;
   if (context.teacher === undefined)
     throw new ConfigError(
@@ -105,7 +129,7 @@ async function whiteBox(
       }
       const cache = openCellCache(path);
       try {
-        await trainModel(model, examples, training, {
+        return await trainSelected(model, examples, training, {
           ...hooks,
           loss: (trained) =>
             whiteBoxLoss(
@@ -129,12 +153,14 @@ async function whiteBox(
 }
 
 async function adversarial(
-  model: LanguageModel,
+  base: LanguageModel,
   examples: readonly TrainingExample[],
-  { gad, seed }: PlannedStudent,
+  { gad, training: { lora }, seed }: PlannedStudent,
   context: StudentContext,
 ): Promise<TrainedStudent> {
   const { folder, tokenizer, signal, log, onProgress, evaluate } = context;
+  const random = createRandom(deriveSeed(seed, 'lora'));
+  const model = lora === undefined ? base : withLora(base, lora, { random });
   const discriminator = await makeDiscriminator(model, gad.discriminator, { seed, openModel: context.openModel });
   try {
     const maxTokens = Math.min(gad.maxTokens, context.maxTokens);
@@ -155,61 +181,9 @@ async function adversarial(
     signal.throwIfAborted();
     invariant(result.isComplete, 'an adversarial run ended early without a signal');
     const { alarms, rows: steps, bestStep, bestValidation } = result;
-    return { alarms, steps, validation: bestValidation === null ? null : { ...bestValidation, step: bestStep } };
+    const validation = bestValidation === null ? null : { ...bestValidation, step: bestStep };
+    return { model, alarms, steps, validation, validations: validationsOf(steps) };
   } finally {
     discriminator.dispose();
   }
 }
-
-async function makeDiscriminator(
-  student: LanguageModel,
-  config: PlannedStudent['gad']['discriminator'],
-  { seed, openModel }: { seed: number; openModel: StudentContext['openModel'] },
-): Promise<Discriminator> {
-  const { compiler } = student;
-  const random = createRandom(deriveSeed(seed, 'discriminator'));
-  const { kind, model: location } = config;
-  if (kind === 'student')
-    return createTransformerDiscriminator(compiler, { config: student.config, from: student, random });
-  if (kind === 'convolutional') {
-    const { vocabSize, maxPositions } = student.config;
-    return createConvolutionalDiscriminator(compiler, {
-      ...{ vocabSize, width: config.convolutionWidth, maxLength: maxPositions, random },
-    });
-  }
-  if (kind === 'model') {
-    if (location === undefined) throw new ConfigError('gad.discriminator.kind model needs gad.discriminator.model.');
-    const opened = await openModel(location);
-    try {
-      const { config: other } = opened.model;
-      if (other.vocabSize < student.config.vocabSize)
-        throw new ConfigError(
-          `${location}: a discriminator must know the student's tokens; it has ${other.vocabSize} of ${student.config.vocabSize}.`,
-        );
-      return createTransformerDiscriminator(compiler, { config: other, from: opened.model, random });
-    } finally {
-      opened.dispose();
-    }
-  }
-  const { config: base } = student;
-  const scaled = (value: number, multiple: number) => Math.max(1, Math.round(value * multiple));
-  const numKvHeads = scaled(base.numKvHeads, config.widthMultiple);
-  return createTransformerDiscriminator(compiler, {
-    config: {
-      ...base,
-      numLayers: scaled(base.numLayers, config.layersMultiple),
-      numKvHeads,
-      // As many query heads to each as the student has, so that the grouping stays whole.
-      numHeads: numKvHeads * Math.round(base.numHeads / base.numKvHeads),
-      hiddenSize: scaled(base.hiddenSize, config.widthMultiple),
-      intermediateSize: scaled(base.intermediateSize, config.widthMultiple),
-    },
-    random,
-  });
-}
-
-/** Folder of the trained model in a student's folder. */
-export const modelFolder = (folder: string): string => join(folder, 'model');
-
-/** Whether a student's folder holds its result. */
-export const isFinished = (folder: string): boolean => existsSync(join(folder, 'student.json'));

@@ -15,6 +15,8 @@ export interface PlannedStudent {
   readonly training: TrainingConfig;
   readonly whiteBox: WhiteBoxConfig;
   readonly gad: GadConfig;
+  /** In what the variant differs from the run. */
+  readonly set: Readonly<Record<string, unknown>>;
 }
 
 /** Only these may differ between students; the rest is the run's. */
@@ -42,6 +44,7 @@ export function planStudents(config: DistillConfig, methods: readonly Method[]):
       training: trainingSchema.parse({ ...changed.training, seed }),
       whiteBox,
       gad: gadSchema.parse({ ...changed.gad, seed }),
+      set: variant.set,
     }));
   });
 }
@@ -53,7 +56,7 @@ export const studentKey = (student: PlannedStudent, depends: Readonly<Record<str
     seqkd: { training },
     'white-box-kd': { training, whiteBox },
     gkd: { training, whiteBox },
-    gad: { gad },
+    gad: { gad, ...(training.lora && { lora: training.lora }) },
   };
   return `${method}-${sha256OfJson({ method, seed, numTraces, ...settings[method], ...depends }).slice(0, 16)}`;
 };

@@ -41,6 +41,7 @@ export const PROXY_KINDS: Readonly<Record<string, string>> = {
 export const HOLDOUT_TRAINING = trainingSchema.parse({
   epochs: 4,
   batchSize: 32,
+  precision: 'float32',
   learningRate: 2e-3,
   weightDecay: 0.01,
   beta2: 0.98,

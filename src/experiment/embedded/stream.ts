@@ -18,11 +18,18 @@ export interface StreamOptions {
 
 const ADAMW = { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weightDecay: 0.01, gradientClip: 1 };
 
-/** AdamW on −Σ w ln p / Σ w of each batch. Errors: the signal's reason, between two steps. */
+/**
+ * AdamW on −Σ w ln p / Σ w of each batch, in float32 whatever the run computes in: a seed stands for the same weights everywhere.
+ * Errors: the signal's reason, between two steps.
+ */
 export async function trainOnStream(model: LanguageModel, options: StreamOptions): Promise<void> {
   const { schedule, time, rows, onStep, signal } = options;
   const optimizer = createOptimizer(model.compiler.runtime, trainableSpecs(model.config), ADAMW);
-  const trainingStep = createTrainingStep(model, optimizer, { ...ADAMW, checkpointing: false });
+  const trainingStep = createTrainingStep(model, optimizer, {
+    ...ADAMW,
+    checkpointing: false,
+    precision: 'float32',
+  });
   try {
     for (let step = 1; step <= schedule.totalSteps; step++) {
       signal?.throwIfAborted();

@@ -66,6 +66,15 @@ describe('the recipes', () => {
     assert.ok(slice.estimate.totalSeconds! < 0.2 * whole.estimate.totalSeconds!);
     assert.ok(slice.estimate.stages.every(({ kind, rows }) => kind === 'model' || rows <= 100));
   });
+
+  test('wordproblems-smollm2.yaml teaches the student to be its teacher, and cuts its proxy from it', async () => {
+    const { config, estimate } = await estimateOf('wordproblems-smollm2.yaml');
+    const sizes = Object.fromEntries(estimate.models.map((model) => [model.name, model.numParameters]));
+    assert.equal(sizes.student, 134_515_008);
+    assert.ok(sizes.teacher === sizes.student && sizes.proxy! < 0.75 * sizes.teacher!);
+    assert.ok(config.task.kind === 'dataset' && config.task.splitBy === 'template');
+    assert.ok(config.replicates.length >= 2);
+  });
 });
 
 describe('the estimate', () => {
@@ -117,7 +126,7 @@ describe('the estimate', () => {
   });
 
   test('rests on rates that a processor can have', async () => {
-    const measured = await measureRates({ batch: 8 });
+    const measured = await measureRates({ batch: 8, precision: 'float32' });
     for (const rate of [measured.sampledFlopPerSecond, measured.trainedFlopPerSecond]) {
       assert.ok(rate > 1e8 && rate < 1e13, `${rate}`);
     }

@@ -1,5 +1,6 @@
 /** How fast this machine samples and trains, from a decoder of six million weights and a few seconds. */
-import { type Compiler, createCompiler } from '../../engine/compiler.js';
+import { type Compiler, createCompiler, type PrecisionChoice } from '../../engine/compiler.js';
+import type { Precision } from '../../engine/onnx/emitter.js';
 import { openRuntime } from '../../engine/runtime/open.js';
 import { createGenerator } from '../../inference/generator.js';
 import type { TransformerConfig } from '../../model/config.js';
@@ -49,13 +50,23 @@ const TRAINED_STEPS = 3;
 const TRAINED_ROWS = 4;
 
 /** Measures on one thread with `batch` responses at a time: a second or two of a quiet machine. */
-export async function measureRates({ batch }: { batch: number }): Promise<Rates> {
-  const compiler = createCompiler(openRuntime({ threads: 1 }));
+export async function measureRates({
+  batch,
+  precision = 'auto',
+}: {
+  batch: number;
+  precision?: PrecisionChoice | undefined;
+}): Promise<Rates> {
+  const compiler = createCompiler(openRuntime({ threads: 1 }), { precision });
   const model = createModel(compiler, PROBE, createRandom('probe'));
   try {
     const sampledFlopPerSecond = await measureSampling(model, Math.min(batch, 32));
     const trainedFlopPerSecond = await measureTraining(model);
-    return { sampledFlopPerSecond, trainedFlopPerSecond, source: describe(sampledFlopPerSecond, trainedFlopPerSecond) };
+    return {
+      sampledFlopPerSecond,
+      trainedFlopPerSecond,
+      source: describe(sampledFlopPerSecond, trainedFlopPerSecond, compiler.precision),
+    };
   } finally {
     model.dispose();
     release(compiler);
@@ -73,10 +84,10 @@ function release(compiler: Compiler): void {
   compiler.runtime.dispose();
 }
 
-function describe(sampled: number, trained: number): string {
+function describe(sampled: number, trained: number, precision: Precision): string {
   const giga = (value: number) => `${(value / 1e9).toFixed(0)} GFLOP/s`;
   return (
-    `Measured now by the processor time of one thread, with a decoder of 6 M weights: sampling ${giga(sampled)}, training ${giga(trained)}. Larger models are ` +
+    `Measured now by the processor time of one thread in ${precision}, with a decoder of 6 M weights: sampling ${giga(sampled)}, training ${giga(trained)}. Larger models are ` +
     'taken to be as fast for their size, and stages to divide evenly among the cores: expect a factor of two.'
   );
 }

@@ -1,14 +1,16 @@
 /** A model's answers, judged; and the same with words forbidden, to see what it knows whatever its style. */
 import { join } from 'node:path';
 import type { OpenedModel } from '../../jobs/open-model.js';
+import { responseLoss } from '../../jobs/score-rows.js';
+import { invariant } from '../../support/errors.js';
 import { writeFileAtomic } from '../../support/files.js';
 import { readJsonl } from '../../support/jsonl.js';
 import type { Count } from '../records.js';
 import type { Stage, StageResults } from '../stage.js';
 import type { Response } from '../task.js';
 import { ask, forceAnswers } from './ask.js';
-import type { StageContext } from './context.js';
-import { studentFolder } from './student.js';
+import { type StageContext, tokenizerOf } from './context.js';
+import { exampleOf, studentFolder } from './student.js';
 import { forbidWords } from './words.js';
 
 const FILE = 'responses.jsonl';
@@ -51,10 +53,27 @@ export async function runEvaluation(
       parsed: judgements.filter(({ isParsed }) => isParsed).length,
       finished: responses.filter(({ finish }) => finish === 'stop').length,
       probes,
+      ...(inputs.scoresSolutions && { solutionLossNats: await solutionLoss(opened, inputs, context) }),
     };
   } finally {
     release();
   }
+}
+
+/** Mean loss a token on worked solutions of the questions. */
+async function solutionLoss(
+  opened: OpenedModel,
+  { purpose, count }: Stage<'evaluation'>['inputs'],
+  { task, signal }: StageContext,
+): Promise<number> {
+  invariant(task.solutions !== undefined, `the task ${task.name} has no solutions to score`);
+  const solutions = await task.solutions.read(purpose, count);
+  const tokenizer = tokenizerOf(opened);
+  const rows = solutions.map(({ question, text }) => {
+    const { id, tokens, responseStart } = exampleOf(question, { text, finish: 'stop' }, { task, tokenizer });
+    return { id, tokens: [...tokens], responseStart };
+  });
+  return (await responseLoss(opened.model, rows, signal)).lossNats;
 }
 
 /** A model that nobody distilled is kept for other stages; a student is asked once and forgotten. */

@@ -4,6 +4,7 @@ import type { OpenedModel } from '../../jobs/open-model.js';
 import { tokenizerFilesOf } from '../../jobs/train-rows.js';
 import { invariant } from '../../support/errors.js';
 import { encodeExample } from '../../tokenizer/example.js';
+import type { Tokenizer } from '../../tokenizer/types.js';
 import type { TrainingExample } from '../../training/batches.js';
 import { saveTrainedModel } from '../../training/save.js';
 import { trainModel } from '../../training/train.js';
@@ -78,7 +79,7 @@ async function examplesFor(
     tokenizer,
     training: inputs.training,
     seed: inputs.training.seed,
-    exampleOf: (question, text) => exampleOf(question, { text, finish: 'stop' }, { task, base }),
+    exampleOf: (question, text) => exampleOf(question, { text, finish: 'stop' }, { task, tokenizer }),
     signal: context.signal,
   });
 }
@@ -96,16 +97,15 @@ async function ownExamples(id: string, context: StageContext, base: OpenedModel)
     }));
   }
   const responses = await readResponses(context, { id, purpose: 'distil', to: total });
-  return responses.map((response) => exampleOf(response.question, response, { task, base }));
+  return responses.map((response) => exampleOf(response.question, response, { task, tokenizer: tokenizerOf(base) }));
 }
 
 /** A row to learn from. What was cut off ends without the token that ends a turn. */
-function exampleOf(
+export function exampleOf(
   { id, row }: Question,
   { text, finish }: { text: string; finish: 'stop' | 'length' },
-  { task, base }: { task: Task; base: OpenedModel },
+  { task, tokenizer }: { task: Task; tokenizer: Tokenizer },
 ): TrainingExample {
-  const tokenizer = tokenizerOf(base);
   const whole =
     row.messages === undefined
       ? { ...row, response: text }

@@ -1,4 +1,6 @@
 /** From a small model and holdout traces of the teacher to a proxy. */
+import { effectivePrecision } from '../../engine/compiler.js';
+import type { Precision } from '../../engine/onnx/emitter.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { DataError } from '../../support/errors.js';
 import type { TrainingExample } from '../../training/batches.js';
@@ -12,6 +14,8 @@ export interface CreateProxyOptions {
   readonly provenance: Omit<ProxyArtefact['provenance'], 'configHash' | 'modelHash'>;
   /** Most tokens (padding included) computed at once. */
   readonly microBatchTokens: number;
+  /** Of the gradient; default: float32. */
+  readonly precision?: Precision | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Response tokens of the holdout done. */
   readonly onProgress?: ((doneTokens: number, totalTokens: number) => void) | undefined;
@@ -50,6 +54,7 @@ export async function createProxy(
     ...study,
     lossNats,
     responseTokens: numTokens,
+    precision: effectivePrecision(model.compiler.runtime, options.precision ?? 'float32'),
     tokenizerFingerprint: provenance.tokenizerFingerprint,
     calibration: null,
     provenance: { ...provenance, configHash: proxyConfigHash(model.config), modelHash: identifyParameters(model) },

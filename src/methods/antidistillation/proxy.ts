@@ -1,7 +1,8 @@
 /** The proxy artefact: ∇ℓ of a small model on holdout traces of the teacher, and where it comes from. */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import type { Precision } from '../../engine/onnx/emitter.js';
 import type { ParameterSpec, TransformerConfig } from '../../model/config.js';
 import { openSafetensors } from '../../model/files/safetensors.js';
 import { writeSafetensors } from '../../model/files/safetensors-write.js';
@@ -37,6 +38,7 @@ const recordSchema = z.object({
   schemaVersion: z.literal(SCHEMA_VERSION),
   lossNats: z.number(),
   responseTokens: z.int().min(1),
+  precision: z.enum(['float32', 'bfloat16']).default('float32'),
   gradientNorm: z.number().positive(),
   epsilon: z.number().positive(),
   epsilonStudy: z.array(z.object({ epsilon: z.number(), error: z.number() })),
@@ -58,6 +60,8 @@ export interface ProxyArtefact {
   /** ℓ(θ): mean over all response tokens of the holdout. */
   readonly lossNats: number;
   readonly responseTokens: number;
+  /** That the loss and its gradient were computed in. */
+  readonly precision: Precision;
   readonly tokenizerFingerprint: string | null;
   readonly calibration: ProxyRecord['calibration'];
   readonly provenance: ProxyRecord['provenance'];
@@ -83,6 +87,7 @@ export async function writeProxy(folder: string, config: TransformerConfig, prox
     schemaVersion: SCHEMA_VERSION,
     lossNats: proxy.lossNats,
     responseTokens: proxy.responseTokens,
+    precision: proxy.precision,
     gradientNorm: proxy.gradientNorm,
     epsilon: proxy.epsilon,
     epsilonStudy: [...proxy.epsilonStudy],
@@ -190,6 +195,8 @@ export function readProxyRecord(folder: string): ProxyRecord {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
+    if (!existsSync(path))
+      throw new DataError(`${folder} is no proxy: there is no ${RECORD_FILE} in it. Make one with azeotrope proxy.`);
     throw fileError(error, 'read', path);
   }
   const advice = 'Make the proxy again (azeotrope proxy).';

@@ -45,6 +45,7 @@ function proxyOf(model: LanguageModel): ProxyArtefact {
     epsilonStudy: [],
     lossNats: 1,
     responseTokens: 1,
+    precision: 'float32',
     tokenizerFingerprint: null,
     calibration: null,
     provenance: {} as ProxyArtefact['provenance'],

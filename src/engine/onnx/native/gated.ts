@@ -6,7 +6,9 @@ import { invariant } from '../../../support/errors.js';
 import type { Node, Value } from '../../graph/types.js';
 import type { Emitter, Name } from '../emitter.js';
 import { type HalfMatrix, halfMatrix, roundUp, TILE } from '../half-matrix.js';
+import { adaptedInputGradient, addedByAdapters, gradientByAdapters, type LayerGroup, layerOf } from './adapters.js';
 import {
+  addedInputs,
   halfOutput,
   INTERLEAVED,
   intAttributes,
@@ -14,27 +16,27 @@ import {
   isUnmade,
   optional,
   packedWeight,
+  productAttributes,
+  withoutLast,
 } from './products.js';
 
 interface Pair {
   readonly gate: Value;
   readonly up: Value;
   readonly x: Value;
-  readonly weights: readonly [Value, Value];
+  /** Gate and up. */
+  readonly group: LayerGroup;
 }
 
-/** The pair that a value is gate or up of: two plain layers of one input that only a gated unit and its gradient read. */
+/** The pair that a value is gate or up of: two layers of one input that only a gated unit and its gradient read. */
 export function gatedPair(e: Emitter, value: Value): Pair | undefined {
   const reader = e.view.consumersOf(value)[0];
   if (reader?.kind !== 'swiglu' && reader?.kind !== 'swigluBackward') return undefined;
   const [gate, up] = reader.inputs;
   if (gate === up || (value !== gate && value !== up)) return undefined;
-  const layers = [gate, up].map((part) => e.view.producerOf(part));
-  const [x] = layers[0]?.inputs ?? [];
-  const isPlain = layers.every(
-    (layer) =>
-      layer?.kind === 'linear' && layer.inputs[0] === x && layer.inputs.length === 2 && e.view.isInput(layer.inputs[1]),
-  );
+  const layers = [gate, up].flatMap((part) => layerOf(e, part) ?? []);
+  const x = layers[0]?.x;
+  const isPlain = layers.length === 2 && layers.every((layer) => layer.x === x && layer.bias === undefined);
   const areOnlyGated = [gate, up].every(
     (part) =>
       !e.view.isOutput(part) &&
@@ -49,18 +51,21 @@ export function gatedPair(e: Emitter, value: Value): Pair | undefined {
         ),
   );
   if (!isPlain || !areOnlyGated) return undefined;
-  return { gate, up, x, weights: [layers[0]!.inputs[1], layers[1]!.inputs[1]] };
+  return { gate, up, x, group: { layers, mode: INTERLEAVED } };
 }
 
 /** Gate and up as one interleaved matrix, and silu(gate)·up. */
-function computePair(e: Emitter, { gate, x, weights }: Pair): { both: HalfMatrix; gated: HalfMatrix } {
+function computePair(e: Emitter, { gate, x, group }: Pair): { both: HalfMatrix; gated: HalfMatrix } {
   const input = e.halfOf(x);
-  const { forward, rows: n } = packedWeight(e, weights, INTERLEAVED);
+  const weights = group.layers.map(({ weight }) => weight);
+  const { forward, rows: n } = packedWeight(e, weights, group.mode);
+  const added = addedByAdapters(e, group);
   const { rows } = input;
   const width = gate.shape[1];
-  const attributes = intAttributes({ rows, offset: input.offset, stride: input.stride, columns: n });
+  const attributes = productAttributes({ x: input, columns: n, added });
+  const inputs = withoutLast([input.name, forward, ...addedInputs(added)]);
   const outputs = [halfOutput([rows, n]), halfOutput([rows, n / 2])];
-  const [both, gated] = e.native('LinearSwiglu', [input.name, forward], attributes, outputs);
+  const [both, gated] = e.native('LinearSwiglu', inputs, attributes, outputs);
   return {
     both: { name: both, rows, width: n, offset: 0, stride: n },
     gated: { name: gated, rows, width, offset: 0, stride: n / 2 },
@@ -121,7 +126,6 @@ interface PairGradient {
   /** Gradients of gate and up, interleaved. */
   readonly matrix: HalfMatrix;
   readonly values: readonly [Value, Value];
-  readonly weights: readonly [Value, Value];
 }
 
 /** The interleaved gradient that a value is the gate's or the up's part of. */
@@ -135,24 +139,33 @@ export function pairGradient(e: Emitter, value: Value): PairGradient | undefined
     const { both } = computePair(e, pair);
     const [dGate, dUp] = node.outputs;
     const matrix = { ...both, name: pairGradientName(e, { both, dy, width: gate.shape[1] }) };
-    return { matrix, values: [dGate, dUp], weights: pair.weights } as const;
+    return { matrix, values: [dGate, dUp] } as const;
   });
 }
 
 function pairGradientName(e: Emitter, { both, dy, width }: { both: HalfMatrix; dy: Value; width: number }): Name {
   const outputs = [halfOutput([both.rows, both.stride])];
-  const layer = e.view.producerOf(dy);
-  if (layer?.kind === 'linearInputGradient' && e.view.isReadOnce(dy) && isUnmade(e, dy)) {
-    const [dz, weight] = layer.inputs;
-    const x = e.halfOf(dz);
-    const packed = packedWeight(e, [weight]);
+  const layer = e.view.isReadOnce(dy) && isUnmade(e, dy) ? downProjection(e, dy) : undefined;
+  if (layer !== undefined) {
+    const x = e.halfOf(layer.dy);
+    const packed = packedWeight(e, [layer.weight]);
     invariant(packed.width === roundUp(width, TILE), 'the gradient of a gated unit is as wide as the unit');
-    const attributes = intAttributes({ rows: x.rows, offset: x.offset, stride: x.stride, columns: width });
-    return e.native('LinearSwigluGradient', [x.name, packed.backward, both.name], attributes, outputs)[0];
+    const added = layer.group && gradientByAdapters(e, layer.group, x);
+    const attributes = productAttributes({ x, columns: width, added });
+    const inputs = withoutLast([x.name, packed.backward, both.name, ...addedInputs(added)]);
+    return e.native('LinearSwigluGradient', inputs, attributes, outputs)[0];
   }
   const { name, rows, offset, stride } = e.halfOf(dy);
   const attributes = intAttributes({ rows, width, offset, stride });
   return e.native('SwigluPairBackward', [name, both.name], attributes, outputs)[0];
+}
+
+/** The layer that the gradient of a gated unit comes through alone. */
+function downProjection(e: Emitter, dy: Value): { dy: Value; weight: Value; group?: LayerGroup } | undefined {
+  const node = e.view.producerOf(dy);
+  if (node?.kind !== 'linearInputGradient') return adaptedInputGradient(e, dy);
+  const [dz, weight] = node.inputs;
+  return { dy: dz, weight };
 }
 
 export function lowerSwigluBackward(e: Emitter, node: Node<'swigluBackward'>): boolean {

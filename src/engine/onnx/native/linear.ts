@@ -2,6 +2,8 @@
 import type { Node, Value } from '../../graph/types.js';
 import type { Emitter, Name } from '../emitter.js';
 import { type HalfMatrix, roundUp, TILE } from '../half-matrix.js';
+import { lowerAdapterGradient } from './adapter-gradients.js';
+import { addedByAdapters, type Layer, layerOf, MAX_ADAPTED } from './adapters.js';
 import { gatedPair, pairGradient, splitGatedPair } from './gated.js';
 import {
   floatOutput,
@@ -33,48 +35,66 @@ export function lowerLinear(e: Emitter, node: Node<'linear'>): boolean {
     e.bind(y, floatProduct(e, { ...operands, bias: bias && e.nameOf(bias) }));
     return true;
   }
-  const group = e.view.isInput(weight) ? layersBeside(e, node) : [node];
-  const weights = group.map(({ inputs }) => inputs[1]);
+  return lowerLayers(e, layerOf(e, y) ?? { result: y, x, weight, bias, adapter: undefined });
+}
+
+/** A layer whose result is wanted as bfloat16, with those beside it. */
+export function lowerLayers(e: Emitter, layer: Layer): boolean {
+  const { x, bias, result } = layer;
+  const layers = e.view.isInput(layer.weight) ? layersBeside(e, layer) : [layer];
+  const weights = layers.map(({ weight }) => weight);
   const { forward, rows } = packedWeight(e, weights);
-  const columns = group.length === 1 ? widthOf(y) : rows;
-  const product = { x: e.halfOf(x), weight: forward, n: rows, columns, bias: bias && stackedBias(e, group, columns) };
-  const whole = halfProduct(e, product);
+  const columns = layers.length === 1 ? widthOf(result) : rows;
+  const whole = halfProduct(e, {
+    x: e.halfOf(x),
+    weight: forward,
+    n: rows,
+    columns,
+    bias: bias && stackedBias(e, layers),
+    added: addedByAdapters(e, { layers, mode: STACKED }),
+  });
   let offset = 0;
-  for (const { outputs } of group) {
-    const width = widthOf(outputs[0]);
-    e.bindHalf(outputs[0], { ...whole, width, offset });
+  for (const { result: each } of layers) {
+    const width = widthOf(each);
+    e.bindHalf(each, { ...whole, width, offset });
     offset += roundUp(width, TILE);
   }
   return true;
 }
 
 /** Layers with the same input whose results are wanted in the same form, this one included, in order of the graph. */
-function layersBeside(e: Emitter, node: Node<'linear'>): Node[] {
-  const [x, , bias] = node.inputs;
-  const fitting = e.view
-    .consumersOf(x)
-    .filter(
-      ({ kind, inputs, outputs: [y] }) =>
-        kind === 'linear' &&
-        inputs[0] === x &&
-        e.view.isInput(inputs[1]) &&
-        (inputs[2] === undefined) === (bias === undefined) &&
-        isUnmade(e, y) &&
-        wantsHalf(e, y) &&
-        gatedPair(e, y) === undefined,
-    );
-  const group = [...new Set(fitting)];
-  return group.length <= MAX_GROUP && group.includes(node as Node) ? group : [node as Node];
+function layersBeside(e: Emitter, layer: Layer): readonly Layer[] {
+  const { x, bias } = layer;
+  const readers = new Set(e.view.consumersOf(x).filter(({ kind, inputs }) => kind === 'linear' && inputs[0] === x));
+  const all = [...readers].flatMap((node) => layerThrough(e, node) ?? []);
+  const hidden = new Set(all.map(({ adapter }) => adapter?.hidden));
+  const fitting = all.filter(
+    (other) =>
+      (other.bias === undefined) === (bias === undefined) &&
+      !hidden.has(other.result) &&
+      isUnmade(e, other.result) &&
+      wantsHalf(e, other.result) &&
+      gatedPair(e, other.result) === undefined,
+  );
+  const most = hidden.size > 1 || !hidden.has(undefined) ? MAX_ADAPTED : MAX_GROUP;
+  const isGroup = fitting.length <= most && fitting.some(({ result }) => result === layer.result);
+  return isGroup ? fitting : [layer];
+}
+
+/** The layer that a product belongs to, with its adapter if it has one. */
+function layerThrough(e: Emitter, { outputs: [y] }: Node): Layer | undefined {
+  const [reader] = e.view.consumersOf(y);
+  const sum = e.view.isReadOnce(y) && reader.kind === 'add' ? layerOf(e, reader.outputs[0]) : undefined;
+  return sum?.adapter === undefined ? layerOf(e, y) : sum;
 }
 
 /** Biases as one vector over the padded columns of a group. */
-function stackedBias(e: Emitter, group: readonly Node[], columns: number): Name {
-  const parts = group.flatMap(({ inputs: [, , bias] }) => {
-    const padding = group.length === 1 ? 0 : roundUp(bias.shape[0], TILE) - bias.shape[0];
+function stackedBias(e: Emitter, layers: readonly Layer[]): Name {
+  const parts = layers.flatMap(({ bias }) => {
+    const padding = layers.length === 1 ? 0 : roundUp(bias!.shape[0], TILE) - bias!.shape[0];
     const zeros = () => e.cached(`zeros ${padding}`, [padding], () => new Float32Array(padding));
-    return padding === 0 ? [e.nameOf(bias)] : [e.nameOf(bias), zeros()];
+    return padding === 0 ? [e.nameOf(bias!)] : [e.nameOf(bias!), zeros()];
   });
-  void columns;
   return parts.length === 1 ? parts[0] : e.node('Concat', parts, { axis: { int: 0 } })[0];
 }
 
@@ -93,6 +113,7 @@ export function lowerLinearInputGradient(e: Emitter, node: Node<'linearInputGrad
 /** dyᵀ·x [O, I] of all weights whose dy are columns of one matrix and whose x is the same. */
 export function lowerLinearWeightGradient(e: Emitter, node: Node<'linearWeightGradient'>): boolean {
   if (!isHalfPrecision(e)) return false;
+  if (lowerAdapterGradient(e, node)) return true;
   const [dy, x] = node.inputs;
   const { value: source, alpha } = unscaled(e, dy);
   if (alpha !== 1) {

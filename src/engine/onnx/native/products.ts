@@ -6,12 +6,12 @@ import { type HalfMatrix, roundUp, TILE } from '../half-matrix.js';
 import type { Attribute } from '../model-writer.js';
 
 /** Elements of a packed tile. */
-const TILE_ELEMENTS = 512;
+export const TILE_ELEMENTS = 512;
 
 /** How several weights are packed as one: one after the other, or the rows of two by turns of 16. */
 export const STACKED = 0;
 export const INTERLEAVED = 1;
-type PackMode = typeof STACKED | typeof INTERLEAVED;
+export type PackMode = typeof STACKED | typeof INTERLEAVED;
 
 /** Whether products are to be computed in bfloat16 by the kernels of training. */
 export const isHalfPrecision = ({ options }: Emitter): boolean =>
@@ -59,30 +59,50 @@ interface Product {
   /** float32 [rows, columns] to be added. */
   readonly residual?: Name | undefined;
   readonly bias?: Name | undefined;
+  readonly added?: AddedProduct | undefined;
 }
 
-const productAttributes = ({ x, columns, alpha = 1 }: Product): Record<string, Attribute> => ({
-  ...intAttributes({ rows: x.rows, offset: x.offset, stride: x.stride, columns }),
-  alpha: { float: alpha },
-});
+/** A second product with as many columns, added before `alpha` multiplies. */
+export interface AddedProduct {
+  readonly x: HalfMatrix;
+  readonly weight: Name;
+}
 
-function productInputs({ x, weight, residual = '', bias = '' }: Product): Name[] {
-  if (bias !== '') return [x.name, weight, residual, bias];
-  return residual === '' ? [x.name, weight] : [x.name, weight, residual];
+export const productAttributes = ({
+  x,
+  columns,
+  added,
+}: Pick<Product, 'x' | 'columns' | 'added'>): Record<string, Attribute> =>
+  intAttributes({
+    ...{ rows: x.rows, offset: x.offset, stride: x.stride, columns },
+    ...(added && { offset2: added.x.offset, stride2: added.x.stride }),
+  });
+
+/** Inputs of a node, absent ones at the end left away. */
+export function withoutLast(inputs: readonly (Name | undefined)[]): Name[] {
+  const given = inputs.map((name) => name ?? '');
+  while (given.at(-1) === '') given.pop();
+  return given;
+}
+
+export const addedInputs = (added: AddedProduct | undefined) => [added?.x.name, added?.weight];
+
+function productNode(e: Emitter, op: 'LinearHalf' | 'LinearFloat', product: Product, output: NativeOutput): Name {
+  const { x, weight, residual, bias, added, alpha = 1 } = product;
+  const inputs = withoutLast([x.name, weight, residual, bias, ...addedInputs(added)]);
+  return e.native(op, inputs, { ...productAttributes(product), alpha: { float: alpha } }, [output])[0];
 }
 
 /** alpha · x·Wᵀ (+ residual) (+ bias) as bfloat16. */
 export function halfProduct(e: Emitter, product: Product): HalfMatrix {
   const { x, n, columns } = product;
-  const outputs = [halfOutput([x.rows, n])];
-  const [name] = e.native('LinearHalf', productInputs(product), productAttributes(product), outputs);
+  const name = productNode(e, 'LinearHalf', product, halfOutput([x.rows, n]));
   return { name, rows: x.rows, width: columns, offset: 0, stride: n };
 }
 
 /** The same as float32 [rows, columns]. */
 export function floatProduct(e: Emitter, product: Product): Name {
-  const outputs = [floatOutput([product.x.rows, product.columns])];
-  return e.native('LinearFloat', productInputs(product), productAttributes(product), outputs)[0];
+  return productNode(e, 'LinearFloat', product, floatOutput([product.x.rows, product.columns]));
 }
 
 /** Inputs that kernels of training read as bfloat16. */

@@ -5,11 +5,14 @@
 import { sameShape } from '../../graph/shape-rules.js';
 import type { Node, Value } from '../../graph/types.js';
 import type { Emitter, Name } from '../emitter.js';
-import type { HalfMatrix } from '../half-matrix.js';
-import { gatedPair, pairGradient } from './gated.js';
-import { endOf } from './linear.js';
+import { type HalfMatrix, roundUp, TILE } from '../half-matrix.js';
+import { hiddenGradients } from './adapter-gradients.js';
+import { adapterOf, addedByAdapters, type Layer, layerOf } from './adapters.js';
+import { gatedPair, pairGradient, splitGatedPair } from './gated.js';
+import { endOf, lowerLayers } from './linear.js';
 import { emitNormGradient } from './norm.js';
 import {
+  type AddedProduct,
   floatProduct,
   halfProduct,
   INTERLEAVED,
@@ -31,6 +34,11 @@ interface Term {
 export function lowerAdd(e: Emitter, node: Node<'add'>): boolean {
   if (!isHalfPrecision(e)) return false;
   const [sum] = node.outputs;
+  const layer = layerOf(e, sum);
+  if (layer?.adapter !== undefined) {
+    if (splitGatedPair(e, sum)) return true;
+    if (wantsHalf(e, sum)) return lowerLayers(e, layer);
+  }
   const terms = termsOf(e, sum, true).map((value) => describe(e, value));
   const norm = terms.find(({ value }) => isOwnNormGradient(e, value));
   const products = terms.filter(({ product }) => product !== undefined);
@@ -97,9 +105,23 @@ interface Operands {
   readonly weight: Name;
   readonly n: number;
   readonly alpha: number;
+  readonly added?: AddedProduct;
 }
 
 function joinProducts(e: Emitter, terms: readonly Term[]): Operands[] {
+  const left = new Set(terms);
+  const added = productsOfAdapters(e, left);
+  const joint = joinPlainProducts(e, [...left]);
+  // Each is taken in by one of the others.
+  for (const product of added) {
+    const at = joint.findIndex((operands) => operands.alpha === 1 && operands.added === undefined);
+    if (at >= 0) joint[at] = { ...joint[at], added: product };
+    else joint.push({ ...product, n: roundUp(terms[0].value.shape[1], TILE), alpha: 1 });
+  }
+  return joint;
+}
+
+function joinPlainProducts(e: Emitter, terms: readonly Term[]): Operands[] {
   const left = new Set(terms);
   const joint: Operands[] = [];
   for (const term of terms) {
@@ -118,6 +140,47 @@ function joinProducts(e: Emitter, terms: readonly Term[]): Operands[] {
     joint.push({ x: group.x, weight: backward, n: width, alpha: alpha * group.scale });
   }
   return joint;
+}
+
+/** The products of adapters among the terms, which are removed: forward h·Bᵀ, and backward those of a whole group, dh·A. */
+function productsOfAdapters(e: Emitter, terms: Set<Term>): AddedProduct[] {
+  const products: AddedProduct[] = [];
+  for (const term of terms) {
+    const { value, product } = term;
+    if (!terms.has(term)) continue;
+    if (product!.kind === 'linear') {
+      const layer = adaptedLayer(e, value, terms);
+      const added = layer && addedByAdapters(e, { layers: [layer], mode: STACKED });
+      if (added === undefined) continue;
+      terms.delete(term);
+      products.push(added);
+    } else {
+      const gradients = hiddenGradients(e, product!.inputs[0]);
+      const members = gradients?.group.layers.map(({ adapter }, index) =>
+        [...terms].find(({ product: other }) => {
+          return other!.inputs[0] === gradients.dhs[index] && other!.inputs[1] === adapter?.a;
+        }),
+      );
+      const isWhole = members?.every(
+        (member, index) => (member === undefined) === (gradients!.dhs[index] === undefined),
+      );
+      if (!isWhole) continue;
+      for (const member of members!) if (member !== undefined) terms.delete(member);
+      products.push(gradients!.product);
+    }
+  }
+  return products;
+}
+
+/** The layer among the terms that a term is the adapter of. */
+function adaptedLayer(e: Emitter, value: Value, terms: ReadonlySet<Term>): Layer | undefined {
+  const adapter = adapterOf(e, value);
+  if (adapter === undefined) return undefined;
+  const [x] = e.view.producerOf(adapter.hidden)!.inputs;
+  const base = [...terms].find(
+    ({ product, value: other }) => product!.kind === 'linear' && product!.inputs[0] === x && other !== value,
+  );
+  return base && { result: value, x, weight: base.product!.inputs[1], bias: undefined, adapter };
 }
 
 /** Gradients Σ dy_i·W_i whose dy_i are the columns of one matrix: one product with the weights packed as one. */
