@@ -9,13 +9,13 @@
 #include "decode_linear.h"
 #include "ggml_blocks.h"
 
-enum { FEW_ROWS = 32, RING = 16, LAG = 12, GROUP = 16, PACK_ROWS = 64, ROW_BLOCK_BYTES = 1 << 20 };
+enum { FEW_ROWS = 32, RING = 8, LAG = 6, GROUP = 16, SCALES_AHEAD = 2, PACK_ROWS = 64, ROW_BLOCK_BYTES = 1 << 20 };
 
 typedef struct {
   Job job;
   const BlockFormat *format[MAX_PARTS];
   const uint8_t *blocks[MAX_PARTS]; /* [N, K / block] of each part */
-  int64_t kt, row_block, widest; /* widest: bytes of a row */
+  int64_t row_bytes[MAX_PARTS], kt, row_block;
   bf16 *x; /* right operands of many rows: [M/16, K/32] tiles */
 } BlockJob;
 
@@ -23,11 +23,8 @@ typedef struct {
 typedef struct {
   const BlockFormat *format;
   const uint8_t *rows;
-  int64_t stride;
-  uint8_t *copy; /* of the last rows of a matrix, filled up with zeros */
+  int64_t stride, tile_bytes, ahead; /* ahead: from its rows to what is read after it */
 } Group;
-
-static inline int64_t row_bytes(const BlockJob *b, int part) { return b->job.k / b->format[part]->block * b->format[part]->bytes; }
 
 /* The format of a number, for rows of `width` values. */
 static const BlockFormat *format_of(Ctx *c, int64_t number, int64_t width) {
@@ -37,10 +34,12 @@ static const BlockFormat *format_of(Ctx *c, int64_t number, int64_t width) {
   return format;
 }
 
-/* Output features n … n + 15 of a part. */
+/* Output features n … n + 15 of a part; the last rows of a matrix are filled up with zeros, in `copy`. */
 static Group group_of(const BlockJob *b, int part, int64_t n, uint8_t *copy) {
-  Group group = {.format = b->format[part], .stride = row_bytes(b, part)};
+  Group group = {.format = b->format[part], .stride = b->row_bytes[part]};
   const int64_t count = MIN(b->job.part[part].n - n, GROUP);
+  group.tile_bytes = GROUP * 32 / group.format->block * group.format->bytes;
+  group.ahead = GROUP * group.stride * (b->job.is_gated ? 1 : 2);
   group.rows = b->blocks[part] + n * group.stride;
   if (count < GROUP) {
     memset(copy, 0, (size_t)(GROUP * group.stride));
@@ -50,11 +49,13 @@ static Group group_of(const BlockJob *b, int part, int64_t n, uint8_t *copy) {
   return group;
 }
 
-static inline void make_tile(const BlockJob *b, const Group *group, int64_t t, Scales *scales, bf16 *tile) {
-  if (t % SCALE_BLOCKS == 0)
-    for (int r = 0; r < GROUP; r++)
-      group->format->scales(group->rows + r * group->stride, t, MIN(b->kt - t, SCALE_BLOCKS), scales[r]);
-  group->format->tile(group->rows, group->stride, t, (const Scales *)scales, tile);
+/* Tile t of a group; tiles come in order. `scales`: of tiles t … t + 3, kept from call to call. */
+static inline void make_tile(const Group *group, int64_t t, int64_t kt, Scales scales[4], bf16 *tile) {
+  const uint8_t *rows = group->rows;
+  if (t == 0)
+    for (int ahead = 0; ahead < MIN(SCALES_AHEAD, kt); ahead++) group->format->scales(rows, group->stride, ahead, scales[ahead]);
+  if (t + SCALES_AHEAD < kt) group->format->scales(rows, group->stride, t + SCALES_AHEAD, scales[(t + SCALES_AHEAD) % 4]);
+  group->format->tile(rows, group->stride, t, scales[t % 4], tile);
 }
 
 /*
@@ -129,62 +130,79 @@ static __attribute__((noinline)) void finish_group(const BlockJob *b, Place at, 
   }
 }
 
-/* Groups of a panel in the order of the work: two of each part, gated parts in turns. Gives the part of the `index`-th from panel `from` on. */
-static inline int place_of(const BlockJob *b, int64_t from, int64_t index, int64_t *n) {
-  const int is_gated = b->job.is_gated, per_panel = is_gated ? 4 : 2, within = (int)(index % per_panel);
+/* Two groups that are computed together: of a panel, or of a part and the one that it gates. */
+typedef struct {
+  int part[2];
+  int64_t n[2];
+} Pair;
+
+/* The `index`-th pair from panel `from` on. */
+static inline Pair pair_of(const BlockJob *b, int64_t from, int64_t index) {
   int64_t panel;
-  const Part *part = part_of(&b->job, from + index / per_panel, &panel);
-  *n = panel * PANEL + (is_gated ? within / 2 : within) * GROUP;
-  return (int)(part - b->job.part) + (is_gated && within % 2);
+  if (b->job.is_gated) return (Pair){{0, 1}, {from * PANEL + index * GROUP, from * PANEL + index * GROUP}};
+  const int part = (int)(part_of(&b->job, from + index, &panel) - b->job.part);
+  return (Pair){{part, part}, {panel * PANEL, panel * PANEL + GROUP}};
 }
 
-/* Up to 32 rows: tiles 0 and 1 are sums, of rows 0 … 15 and 16 … 31; 4 and 5 rows of x; 6 weights. */
+/* Up to 32 rows: tiles 0 and 1 are sums of the first group with rows 0 … 15 and 16 … 31, 2 and 3 of the second; 4 and 5 are rows. */
 static void few_rows(const BlockJob *b, int64_t from, int64_t to, const bf16 *x, uint8_t *copy) {
-  const int64_t kt = b->kt, rows = b->job.m, num_tiles = (to - from) * (b->job.is_gated ? 4 : 2) * kt;
+  const int64_t kt = b->kt, rows = b->job.m, num_steps = (to - from) * (b->job.is_gated ? 2 : 1) * kt;
   const int is_one = rows == 1, is_wide = rows > 16, is_gated = b->job.is_gated;
   const int64_t x_tile = is_one ? 32 : TILE, x_stride = is_one ? 4 : 64;
-  bf16 ring[RING * TILE] ALIGNED;
-  Scales scales[GROUP] ALIGNED;
-  float c[2][2][16 * 16] ALIGNED; /* of a part and the one it gates; of rows 0 … 15, 16 … 31 */
-  Group group = {0};
-  int64_t made = 0, made_t = 0, done = 0, done_t = 0, n; /* groups, and tiles of the one at work */
+  bf16 ring[RING][2 * TILE] ALIGNED;
+  Scales scales[2][4] ALIGNED;
+  float c[2][2][16 * 16] ALIGNED;
+  Group group[2] = {{0}};
+  const uint8_t *ahead[2] = {NULL}, *goal[2] = {NULL};
+  int64_t made = 0, made_t = 0, done = 0, done_t = 0; /* pairs, and tiles of the one at work */
   configure_for(rows);
-  for (int64_t s = 0; s < num_tiles + LAG; s++) {
-    if (s < num_tiles) {
-      if (made_t == 0) {
-        const int part = place_of(b, from, made, &n);
-        group = group_of(b, part, n, copy);
+  for (int64_t s = 0; s < num_steps + LAG; s++) {
+    if (s < num_steps) {
+      bf16 *to_tile = ring[s % RING];
+      for (int g = 0; g < 2; g++) {
+        if (made_t == 0) {
+          const Pair pair = pair_of(b, from, made);
+          group[g] = group_of(b, pair.part[g], pair.n[g], copy + g * GROUP * b->row_bytes[pair.part[g]]);
+          ahead[g] = goal[g] = group[g].rows + group[g].ahead;
+        }
+        /* What is read next, as fast as this is read. */
+        for (goal[g] += group[g].tile_bytes; ahead[g] < goal[g]; ahead[g] += 64) __builtin_prefetch(ahead[g], 0, 3);
+        make_tile(group + g, made_t, kt, scales[g], to_tile + g * TILE);
       }
-      const int64_t bytes = GROUP * group.stride / kt;
-      const uint8_t *ahead = group.rows + GROUP * group.stride + made_t * bytes;
-      for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(ahead + line, 0, 3);
-      make_tile(b, &group, made_t, scales, ring + s % RING * TILE);
       if (++made_t == kt) made_t = 0, made++;
     }
     if (s < LAG) continue;
-    const bf16 *w = ring + (s - LAG) % RING * TILE, *right = x + done_t * x_tile;
+    const bf16 *w = ring[(s - LAG) % RING], *right = x + done_t * x_tile;
     if (done_t == 0) {
       TILE_ZERO(0);
       TILE_ZERO(1);
+      TILE_ZERO(2);
+      TILE_ZERO(3);
     }
-    TILE_LOAD(6, w, 64);
     TILE_LOAD(4, right, x_stride);
+    TILE_LOAD(6, w, 64);
     TILE_PRODUCT(0, 6, 4);
+    TILE_LOAD(7, w + TILE, 64);
+    TILE_PRODUCT(2, 7, 4);
     if (is_wide) {
       TILE_LOAD(5, right + kt * TILE, 64);
       TILE_PRODUCT(1, 6, 5);
+      TILE_PRODUCT(3, 7, 5);
     }
     if (++done_t < kt) continue;
     done_t = 0;
-    const int part = place_of(b, from, done, &n), slot = is_gated && done % 2;
-    done++;
-    TILE_STORE(0, c[slot][0], x_stride);
-    if (is_wide) TILE_STORE(1, c[slot][1], 64);
-    if (is_gated && slot == 0) continue;
-    for (int64_t r = 0; r < rows; r += 16) {
-      const Place at = {.part = part - slot, .is_one = is_one, .row = r, .count = MIN(rows - r, 16), .n = n};
-      finish_group(b, at, c[0][r / 16], is_gated ? c[1][r / 16] : NULL);
+    TILE_STORE(0, c[0][0], x_stride);
+    TILE_STORE(2, c[1][0], x_stride);
+    if (is_wide) {
+      TILE_STORE(1, c[0][1], 64);
+      TILE_STORE(3, c[1][1], 64);
     }
+    const Pair pair = pair_of(b, from, done++);
+    for (int g = 0; g < (is_gated ? 1 : 2); g++)
+      for (int64_t r = 0; r < rows; r += 16) {
+        const Place at = {.part = pair.part[g], .is_one = is_one, .row = r, .count = MIN(rows - r, 16), .n = pair.n[g]};
+        finish_group(b, at, c[g][r / 16], is_gated ? c[1][r / 16] : NULL);
+      }
   }
 }
 
@@ -218,7 +236,7 @@ static void many_rows(const BlockJob *b, const Range *range, uint8_t *copy) {
   const int64_t kt = b->kt;
   const int is_gated = b->job.is_gated;
   bf16 *tiles = az_take((size_t)((is_gated ? 4 : 2) * kt * TILE) * sizeof(bf16));
-  Scales scales[GROUP] ALIGNED;
+  Scales scales[4] ALIGNED;
   float c[2][2][16 * 16] ALIGNED, d[2][2][16 * 16] ALIGNED;
   configure_for(range->count);
   for (int64_t p = range->from; p < range->to; p++) {
@@ -226,7 +244,7 @@ static void many_rows(const BlockJob *b, const Range *range, uint8_t *copy) {
     const int part = (int)(part_of(&b->job, p, &panel) - b->job.part);
     for (int g = 0; g < (is_gated ? 4 : 2); g++) {
       const Group group = group_of(b, part + g / 2, panel * PANEL + g % 2 * GROUP, copy);
-      for (int64_t t = 0; t < kt; t++) make_tile(b, &group, t, scales, tiles + (g * kt + t) * TILE);
+      for (int64_t t = 0; t < kt; t++) make_tile(&group, t, kt, scales, tiles + (g * kt + t) * TILE);
     }
     for (int64_t r = 0; r < range->count; r += 32) {
       const int64_t row = range->first + r, count = MIN(range->count - r, 32);
@@ -261,7 +279,9 @@ static void task(void *arg, size_t index) {
       .from = b->job.num_panels * split / b->job.num_splits,
       .to = b->job.num_panels * (split + 1) / b->job.num_splits,
   };
-  uint8_t *copy = az_take((size_t)(GROUP * b->widest));
+  int64_t widest = 0;
+  for (int p = 0; p < b->job.num_parts; p++) widest = MAX(widest, b->row_bytes[p]);
+  uint8_t *copy = az_take((size_t)(2 * GROUP * widest));
   if (b->x != NULL) {
     many_rows(b, &range, copy);
   } else {
@@ -293,8 +313,8 @@ static void run(Ctx *c) {
     Part *part = job->part + p;
     b.format[p] = format_of(c, c->i[FORMATS + p], job->k);
     b.blocks[p] = c->in[BLOCKS + p].data;
-    if (az_size(c->in + BLOCKS + p) != part->n * row_bytes(&b, p)) az_fail(c, "blocks of a weight have another size");
-    b.widest = MAX(b.widest, row_bytes(&b, p));
+    b.row_bytes[p] = job->k / b.format[p]->block * b.format[p]->bytes;
+    if (az_size(c->in + BLOCKS + p) != part->n * b.row_bytes[p]) az_fail(c, "blocks of a weight have another size");
     part->plain = (Side){.bias = c->in[BIAS + p].data};
     if (!job->is_gated || p == 0) part->plain.y = OUT(c, p, job->m, part->n);
   }

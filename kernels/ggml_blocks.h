@@ -11,18 +11,15 @@
 /* As `BLOCK_FORMATS` numbers them: the type numbers of ggml. */
 enum { Q4_0 = 2, Q4_1 = 3, Q5_0 = 6, Q5_1 = 7, Q8_0 = 8, Q4_K = 12, Q5_K = 13, Q6_K = 14, NUM_BLOCK_FORMATS };
 
-/* Blocks of 32 whose factors are found at once; those of 256 are eight of them. */
-enum { SCALE_BLOCKS = 16 };
-
-/* Two factors of each of 16 blocks of a row: value = first·q + second, or (Q6_K) first·q and second·q of a half each. */
-typedef float Scales[2 * SCALE_BLOCKS];
+/* Two factors of 32 values of each of 16 rows: value = first·q + second, or (Q6_K) first·q of one half and second·q of the other. */
+typedef float Scales[2 * 16];
 
 typedef struct {
   int block, bytes; /* values and bytes of a block */
-  /* Factors of blocks first … first + count − 1 (of 32 values) of a row; first is a multiple of 16. */
-  void (*scales)(const uint8_t *row, int64_t first, int64_t count, float *scales);
-  /* Values 32·t … of 16 rows, `stride` bytes apart, as a tile; scales: those of t's sixteen. */
-  void (*tile)(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile);
+  /* Factors of values 32·t … of 16 rows, `stride` bytes apart. Asked for some tiles before they are used: the numbers come from afar. */
+  void (*scales)(const uint8_t *rows, int64_t stride, int64_t t, float *scales);
+  /* The values themselves, as a tile. */
+  void (*tile)(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile);
   /* The values of a block in float32. */
   void (*values)(const uint8_t *block, float *to);
 } BlockFormat;
@@ -39,84 +36,104 @@ static inline void put_row(bf16 *tile, int row, __m512i values) { _mm512_store_s
 /* --- factors */
 
 /* Blocks that begin with two halves (d, m), or with d alone: then the second factor is −0, which adds nothing to any number. */
-static inline void leading_halves(const uint8_t *row, int64_t first, int64_t count, int bytes, int is_pair, float *scales) {
-  __m512i at = _mm512_mullo_epi32(_mm512_cvtps_epi32(from_zero()), _mm512_set1_epi32(bytes));
-  __m512i raw = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), first_lanes(count), at, row + first * bytes, 1);
+static inline void leading_halves(const uint8_t *rows, int64_t stride, int64_t t, int bytes, int is_pair, float *scales) {
+  __m512i at = _mm512_mullo_epi32(_mm512_cvtps_epi32(from_zero()), _mm512_set1_epi32((int)stride));
+  __m512i raw = _mm512_i32gather_epi32(at, rows + t * bytes, 1);
   if (!is_pair) raw = _mm512_or_si512(_mm512_and_si512(raw, _mm512_set1_epi32(0xffff)), _mm512_set1_epi32((int)0x80000000));
   _mm512_store_ps(scales, _mm512_cvtph_ps(_mm512_castsi512_si256(raw)));
   _mm512_store_ps(scales + 16, _mm512_cvtph_ps(_mm512_extracti64x4_epi64(raw, 1)));
 }
-#define LEADING_HALVES(name, bytes, is_pair) \
-  static void name(const uint8_t *row, int64_t first, int64_t count, float *scales) { leading_halves(row, first, count, bytes, is_pair, scales); }
+#define LEADING_HALVES(name, bytes, is_pair)                                                     \
+  static void name(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {              \
+    leading_halves(rows, stride, t, bytes, is_pair, scales);                                     \
+  }
 LEADING_HALVES(scales_q4_0, 18, 0)
 LEADING_HALVES(scales_q4_1, 20, 1)
 LEADING_HALVES(scales_q5_0, 22, 0)
 LEADING_HALVES(scales_q5_1, 24, 1)
 LEADING_HALVES(scales_q8_0, 34, 0)
 
-/* d·s and −m·l of the eight groups of a block whose 12 bytes of 6-bit numbers begin at its byte 4. */
-static inline void six_bit_scales(const uint8_t *row, int64_t first, int64_t count, int bytes, float *scales) {
-  for (int64_t t = 0; t < count; t++) {
-    const uint8_t *block = row + (first + t) / 8 * bytes, *packed = block + 4;
-    const int64_t g = (first + t) % 8;
-    const int s = g < 4 ? packed[g] & 63 : (packed[4 + g] & 15) | (packed[g - 4] >> 2 & 48);
-    const int l = g < 4 ? packed[4 + g] & 63 : packed[4 + g] >> 4 | (packed[g] >> 2 & 48);
-    scales[2 * t] = half_at(block) * (float)s;
-    scales[2 * t + 1] = -(half_at(block + 2) * (float)l);
-  }
+/* d·s and −m·l of group g of a block with 12 bytes of 6-bit numbers from its byte 4 on. */
+static inline void six_bit_scales(const uint8_t *block, int64_t g, float *scales) {
+  const uint8_t *packed = block + 4;
+  const int s = g < 4 ? packed[g] & 63 : (packed[4 + g] & 15) | (packed[g - 4] >> 2 & 48);
+  const int l = g < 4 ? packed[4 + g] & 63 : packed[4 + g] >> 4 | (packed[g] >> 2 & 48);
+  scales[0] = half_at(block) * (float)s;
+  scales[1] = -(half_at(block + 2) * (float)l);
 }
-static void scales_q4_k(const uint8_t *row, int64_t first, int64_t count, float *scales) { six_bit_scales(row, first, count, 144, scales); }
-static void scales_q5_k(const uint8_t *row, int64_t first, int64_t count, float *scales) { six_bit_scales(row, first, count, 176, scales); }
-
-static void scales_q6_k(const uint8_t *row, int64_t first, int64_t count, float *scales) {
-  for (int64_t i = 0; i < 2 * count; i++) {
-    const uint8_t *block = row + (2 * first + i) / 16 * 210;
-    scales[i] = half_at(block + 208) * (float)(int8_t)block[192 + (2 * first + i) % 16];
-  }
+static void scales_q4_k(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
+  for (int r = 0; r < 16; r++) six_bit_scales(rows + r * stride + t / 8 * 144, t % 8, scales + 2 * r);
+}
+static void scales_q5_k(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
+  for (int r = 0; r < 16; r++) six_bit_scales(rows + r * stride + t / 8 * 176, t % 8, scales + 2 * r);
+}
+/* d·s of 16 values. */
+static inline float sixteenth(const uint8_t *block, int64_t i) { return half_at(block + 208) * (float)(int8_t)block[192 + i]; }
+static void scales_q6_k(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
+  for (int i = 0; i < 32; i++) scales[i] = sixteenth(rows + i / 2 * stride + t / 8 * 210, t % 8 * 2 + i % 2);
 }
 
 /* --- values by table */
 
-/* first·q + second of q = 0 … 15 of two rows, from `offset` on. */
-static inline __m512i two_tables(const float *a, const float *b, float offset) {
+/*
+ * Bytes of which each holds q in its low four bits, or in its high ones where `rotation` says so, twice each: as places of the two
+ * bytes of table entry q, of the first or the second table.
+ */
+static inline __m512i places(__m512i twice, __m512i rotation, int second) {
+  return _mm512_ternarylogic_epi32(_mm512_rolv_epi32(twice, rotation), _mm512_set1_epi8(0x1e), _mm512_set1_epi16(second ? 0x2120 : 0x0100), 0xea);
+}
+/* Places of a byte's bits 0 … 3 and 4 … 7 among bits 1 … 4 (of its neighbours' bits, those around are lost). */
+static inline __m512i low_bits(void) { return _mm512_set1_epi32(1); }
+static inline __m512i high_bits(void) { return _mm512_set1_epi32(29); }
+
+/* first·q + second of q = 0 … 15 of two rows, q from `offset` on. */
+static inline __m512i two_tables(const float *scales, float offset) {
   __m512 q = _mm512_add_ps(from_zero(), each(offset));
-  return pack_bf16(_mm512_fmadd_ps(q, each(a[0]), each(a[1])), _mm512_fmadd_ps(q, each(b[0]), each(b[1])));
+  return pack_bf16(_mm512_fmadd_ps(q, each(scales[0]), each(scales[1])), _mm512_fmadd_ps(q, each(scales[2]), each(scales[3])));
 }
-/* Rows r and r + 1 of a tile; the low four bits of x and y are places in the tables of the two. */
-static inline void put_two(bf16 *tile, int r, __m512i tables, __m512i x, __m512i y) {
-  __m512i low = _mm512_set1_epi16(15);
-  put_row(tile, r, _mm512_permutexvar_epi16(_mm512_and_si512(x, low), tables));
-  put_row(tile, r + 1, _mm512_permutexvar_epi16(_mm512_ternarylogic_epi32(y, low, _mm512_set1_epi16(16), 0xea), tables));
+
+/* 16 bytes with values 0 … 15 in their low and 16 … 31 in their high four bits. */
+static inline void tile_of_nibbles(const uint8_t *values, int64_t stride, const float *scales, float offset, bf16 *tile) {
+  static const uint8_t each_twice[64] ALIGNED = {0, 0, 1, 1, 2, 2,  3,  3,  4,  4,  5,  5,  6,  6,  7,  7,  8, 8, 9, 9, 10, 10,
+                                                 11, 11, 12, 12, 13, 13, 14, 14, 15, 15, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5,
+                                                 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15};
+  const __m512i twice = _mm512_load_si512(each_twice), rotation = _mm512_mask_mov_epi32(low_bits(), 0xff00, high_bits());
+#pragma GCC unroll 8
+  for (int r = 0; r < 16; r += 2, values += 2 * stride) {
+    __m512i tables = two_tables(scales + 2 * r, offset);
+    __m512i x = _mm512_permutexvar_epi8(twice, _mm512_castsi128_si512(_mm_loadu_si128((const void *)values)));
+    __m512i y = _mm512_permutexvar_epi8(twice, _mm512_castsi128_si512(_mm_loadu_si128((const void *)(values + stride))));
+    put_row(tile, r, _mm512_permutexvar_epi8(places(x, rotation, 0), tables));
+    put_row(tile, r + 1, _mm512_permutexvar_epi8(places(y, rotation, 1), tables));
+  }
 }
-/* 16 bytes hold values 0 … 15 in their low, 16 … 31 in their high four bits. */
+static void tile_q4_0(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+  tile_of_nibbles(rows + t * 18 + 2, stride, scales, -8, tile);
+}
+static void tile_q4_1(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+  tile_of_nibbles(rows + t * 20 + 4, stride, scales, 0, tile);
+}
+
+/* 32 bytes as words. */
+static inline __m512i words(const uint8_t *p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)p)); }
+
+static void tile_q4_k(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+  const uint8_t *values = rows + t / 8 * 144 + 16 + t % 8 / 2 * 32;
+  const __m512i rotation = t % 2 ? high_bits() : low_bits();
+#pragma GCC unroll 8
+  for (int r = 0; r < 16; r += 2, values += 2 * stride) {
+    __m512i tables = two_tables(scales + 2 * r, 0), x = words(values), y = words(values + stride);
+    x = _mm512_or_si512(x, _mm512_slli_epi16(x, 8));
+    y = _mm512_or_si512(y, _mm512_slli_epi16(y, 8));
+    put_row(tile, r, _mm512_permutexvar_epi8(places(x, rotation, 0), tables));
+    put_row(tile, r + 1, _mm512_permutexvar_epi8(places(y, rotation, 1), tables));
+  }
+}
+
+/* 16 bytes with values 0 … 15 in their low and 16 … 31 in their high four bits, as words; the bits above are the next value's. */
 static inline __m512i nibbles(const uint8_t *p) {
   __m512i shift = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
   return _mm512_srlv_epi16(_mm512_cvtepu8_epi16(_mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)p))), shift);
-}
-static inline __m512i words(const uint8_t *p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)p)); }
-
-static inline void tile_of_nibbles(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile, int bytes, int head,
-                                   float offset) {
-  const uint8_t *block = rows + t * bytes + head;
-  const int64_t s = t % SCALE_BLOCKS * 2;
-#pragma GCC unroll 8
-  for (int r = 0; r < 16; r += 2)
-    put_two(tile, r, two_tables(scales[r] + s, scales[r + 1] + s, offset), nibbles(block + r * stride), nibbles(block + (r + 1) * stride));
-}
-static void tile_q4_0(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
-  tile_of_nibbles(rows, stride, t, scales, tile, 18, 2, -8);
-}
-static void tile_q4_1(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
-  tile_of_nibbles(rows, stride, t, scales, tile, 20, 4, 0);
-}
-static void tile_q4_k(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
-  const uint8_t *bytes = rows + t / 8 * 144 + 16 + t % 8 / 2 * 32;
-  const int64_t s = t % SCALE_BLOCKS * 2;
-  const __m128i shift = _mm_cvtsi32_si128((int)(t % 2 * 4));
-#pragma GCC unroll 8
-  for (int r = 0; r < 16; r += 2)
-    put_two(tile, r, two_tables(scales[r] + s, scales[r + 1] + s, 0), _mm512_srl_epi16(words(bytes + r * stride), shift),
-            _mm512_srl_epi16(words(bytes + (r + 1) * stride), shift));
 }
 
 /* first·q + second of q = 0 … 31, from `offset` on, at the low five bits of x. */
@@ -125,7 +142,7 @@ static inline void put_of_32(bf16 *tile, int r, const float *s, float offset, __
   __m512i table = pack_bf16(_mm512_fmadd_ps(q, each(s[0]), each(s[1])), _mm512_fmadd_ps(more, each(s[0]), each(s[1])));
   put_row(tile, r, _mm512_permutexvar_epi16(x, table));
 }
-static inline void tile_of_fives(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile, int bytes, int head,
+static inline void tile_of_fives(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile, int bytes, int head,
                                  float offset) {
   const uint8_t *block = rows + t * bytes + head;
   for (int r = 0; r < 16; r++) {
@@ -133,22 +150,22 @@ static inline void tile_of_fives(const uint8_t *rows, int64_t stride, int64_t t,
     memcpy(&fifth, block + r * stride, 4);
     __m512i x = _mm512_and_si512(nibbles(block + r * stride + 4), _mm512_set1_epi16(15));
     __m512i fifths = _mm512_maskz_mov_epi16(fifth, _mm512_set1_epi16(16));
-    put_of_32(tile, r, scales[r] + t % SCALE_BLOCKS * 2, offset, _mm512_or_si512(x, fifths));
+    put_of_32(tile, r, scales + 2 * r, offset, _mm512_or_si512(x, fifths));
   }
 }
-static void tile_q5_0(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+static void tile_q5_0(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
   tile_of_fives(rows, stride, t, scales, tile, 22, 2, -16);
 }
-static void tile_q5_1(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+static void tile_q5_1(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
   tile_of_fives(rows, stride, t, scales, tile, 24, 4, 0);
 }
-static void tile_q5_k(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+static void tile_q5_k(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
   const uint8_t *block = rows + t / 8 * 176;
   const __m128i high = _mm_cvtsi32_si128((int)(t % 2 * 4)), bit = _mm_cvtsi32_si128((int)(t % 8));
   for (int r = 0; r < 16; r++, block += stride) {
     __m512i low = _mm512_and_si512(_mm512_srl_epi16(words(block + 48 + t % 8 / 2 * 32), high), _mm512_set1_epi16(15));
     __m512i fifth = _mm512_slli_epi16(_mm512_and_si512(_mm512_srl_epi16(words(block + 16), bit), _mm512_set1_epi16(1)), 4);
-    put_of_32(tile, r, scales[r] + t % SCALE_BLOCKS * 2, 0, _mm512_or_si512(low, fifth));
+    put_of_32(tile, r, scales + 2 * r, 0, _mm512_or_si512(low, fifth));
   }
 }
 
@@ -157,16 +174,16 @@ static void tile_q5_k(const uint8_t *rows, int64_t stride, int64_t t, const Scal
 static inline void put_products(bf16 *tile, int r, __m512i low, __m512i high, float first, float second) {
   put_row(tile, r, pack_bf16(_mm512_mul_ps(_mm512_cvtepi32_ps(low), each(first)), _mm512_mul_ps(_mm512_cvtepi32_ps(high), each(second))));
 }
-static void tile_q8_0(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+static void tile_q8_0(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
   const uint8_t *bytes = rows + t * 34 + 2;
 #pragma GCC unroll 16
   for (int r = 0; r < 16; r++, bytes += stride) {
-    const float d = scales[r][t % SCALE_BLOCKS * 2];
+    const float d = scales[2 * r];
     put_products(tile, r, _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)bytes)),
                  _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(bytes + 16))), d, d);
   }
 }
-static void tile_q6_k(const uint8_t *rows, int64_t stride, int64_t t, const Scales *scales, bf16 *tile) {
+static void tile_q6_k(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
   const uint8_t *block = rows + t / 8 * 210;
   const int64_t side = t % 8 / 4, quarter = t % 4;
   const __m128i high = _mm_cvtsi32_si128((int)(quarter / 2 * 4)), top = _mm_cvtsi32_si128((int)(2 * quarter));
@@ -174,7 +191,7 @@ static void tile_q6_k(const uint8_t *rows, int64_t stride, int64_t t, const Scal
     __m512i low = _mm512_and_si512(_mm512_srl_epi16(words(block + side * 64 + quarter % 2 * 32), high), _mm512_set1_epi16(15));
     __m512i two = _mm512_and_si512(_mm512_srl_epi16(words(block + 128 + side * 32), top), _mm512_set1_epi16(3));
     __m512i q = _mm512_sub_epi16(_mm512_or_si512(low, _mm512_slli_epi16(two, 4)), _mm512_set1_epi16(32));
-    const float *s = scales[r] + t % SCALE_BLOCKS * 2;
+    const float *s = scales + 2 * r;
     put_products(tile, r, _mm512_cvtepi16_epi32(_mm512_castsi512_si256(q)), _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(q, 1)), s[0], s[1]);
   }
 }
@@ -212,28 +229,26 @@ static void values_q8_0(const uint8_t *b, float *to) {
   for (int i = 0; i < 32; i++) to[i] = half_at(b) * (float)(int8_t)b[2 + i];
 }
 static void values_q4_k(const uint8_t *b, float *to) {
-  float scales[16];
-  scales_q4_k(b, 0, 8, scales);
+  float s[2];
   for (int i = 0; i < 256; i++) {
     const int g = i / 32;
-    to[i] = sum_of(scales[2 * g], b[16 + g / 2 * 32 + i % 32] >> g % 2 * 4 & 15, scales[2 * g + 1]);
+    six_bit_scales(b, g, s);
+    to[i] = sum_of(s[0], b[16 + g / 2 * 32 + i % 32] >> g % 2 * 4 & 15, s[1]);
   }
 }
 static void values_q5_k(const uint8_t *b, float *to) {
-  float scales[16];
-  scales_q5_k(b, 0, 8, scales);
+  float s[2];
   for (int i = 0; i < 256; i++) {
     const int g = i / 32, low = b[48 + g / 2 * 32 + i % 32] >> g % 2 * 4 & 15;
-    to[i] = sum_of(scales[2 * g], low | (b[16 + i % 32] >> g & 1) << 4, scales[2 * g + 1]);
+    six_bit_scales(b, g, s);
+    to[i] = sum_of(s[0], low | (b[16 + i % 32] >> g & 1) << 4, s[1]);
   }
 }
 static void values_q6_k(const uint8_t *b, float *to) {
-  float scales[16];
-  scales_q6_k(b, 0, 8, scales);
   for (int i = 0; i < 256; i++) {
     const int g = i / 32, side = g / 4, quarter = g % 4;
     const int low = b[side * 64 + quarter % 2 * 32 + i % 32] >> quarter / 2 * 4 & 15, two = b[128 + side * 32 + i % 32] >> 2 * quarter & 3;
-    to[i] = scales[i / 16] * (float)((low | two << 4) - 32);
+    to[i] = sixteenth(b, i / 16) * (float)((low | two << 4) - 32);
   }
 }
 
