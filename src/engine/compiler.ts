@@ -1,11 +1,20 @@
 /** From a function that builds a graph to a session that runs it, compiled once. */
+import { sha256OfJson } from '../support/hash.js';
 import { createGraphBuilder, type GraphBuilder } from './graph/builder.js';
 import { hashGraph } from './graph/hash.js';
 import { compileGraph } from './onnx/compile.js';
-import type { Precision } from './onnx/emitter.js';
+import type { Precision, StoredForm } from './onnx/emitter.js';
 import { createPackedWeights, type PackedHold } from './packed-weights.js';
 import { SessionCache } from './runtime/session-cache.js';
-import type { Binding, CompiledModel, PackedInput, Runtime, SessionOptions, TensorMap } from './runtime/types.js';
+import type {
+  Binding,
+  CompiledModel,
+  PackedInput,
+  Runtime,
+  SessionOptions,
+  Tensor,
+  TensorMap,
+} from './runtime/types.js';
 
 export interface Compiler {
   readonly runtime: Runtime;
@@ -64,44 +73,107 @@ export function createCompiler(runtime: Runtime, compilerOptions: CompilerOption
     };
   };
 
+  const attach = (
+    key: string,
+    build: (g: GraphBuilder) => void,
+    tensors: TensorMap,
+    { precision: asked, plannedMemory, constantWeights: areConstant = false }: BindOptions,
+  ): Attached => {
+    const precision = asked === undefined ? defaultPrecision : effectivePrecision(runtime, asked);
+    const constantWeights = areConstant && precision === 'bfloat16';
+    const stored = constantWeights ? storedForms(runtime, tensors) : NOTHING_STORED;
+    const lowering = {
+      numThreads: runtime.numThreads,
+      precision,
+      kernels: runtime.kernels.ops,
+      constantWeights,
+      stored,
+    };
+    const variant = `${precision}${constantWeights ? '/constant' : ''}${stored.size > 0 ? `/${sha256OfJson([...stored])}` : ''}`;
+    const fullKey = `${variant}/${key}`;
+    let entry = known.get(fullKey);
+    if (entry === undefined) {
+      const { hash, names, graph } = describe(build);
+      let compiled: CompiledModel | undefined = compileGraph(graph, lowering);
+      const { packed = {}, blocks = {}, inputs: taken } = compiled;
+      const compile = () => {
+        const model = compiled ?? compileGraph(describe(build).graph, lowering);
+        compiled = undefined;
+        return model;
+      };
+      const inputs = names.inputs.filter((name) => Object.hasOwn(taken, name));
+      entry = { hash, names: { ...names, inputs }, compile, packed, blocks };
+      known.set(fullKey, entry);
+    }
+    const session = sessions.get(`${entry.hash}/${variant}${plannedMemory ? '/planned' : ''}`, entry.compile, {
+      plannedMemory,
+    });
+    const inputs = Object.fromEntries(entry.names.inputs.map((name) => [name, tensors[name]]));
+    const outputs = Object.fromEntries(entry.names.outputs.map(({ name, source }) => [name, tensors[source]]));
+    const sources = Object.entries(entry.blocks).map(([name, source]) => {
+      inputs[name] = tensors[source].blocks!.bytes;
+      return tensors[source];
+    });
+    const packedNames = Object.keys(entry.packed);
+    if (packedNames.length === 0) return { binding: session.bind(inputs, outputs), sources };
+    const hold = packedWeights.hold(
+      packedNames.map((name) => ({ tensor: tensors[entry.packed[name].source], form: entry.packed[name].form })),
+    );
+    packedNames.forEach((name, index) => {
+      inputs[name] = hold.tensors[index];
+    });
+    return { binding: withPacked(session.bind(inputs, outputs), hold), sources };
+  };
+
   return {
     runtime,
     precision: defaultPrecision,
-    bind(key, build, tensors, { precision: asked, plannedMemory, constantWeights: areConstant = false } = {}) {
-      const precision = asked === undefined ? defaultPrecision : effectivePrecision(runtime, asked);
-      const constantWeights = areConstant && precision === 'bfloat16';
-      const lowering = { numThreads: runtime.numThreads, precision, kernels: runtime.kernels.ops, constantWeights };
-      const variant = `${precision}${constantWeights ? '/constant' : ''}`;
-      const fullKey = `${variant}/${key}`;
-      let entry = known.get(fullKey);
-      if (entry === undefined) {
-        const { hash, names, graph } = describe(build);
-        let compiled: CompiledModel | undefined = compileGraph(graph, lowering);
-        const { packed = {} } = compiled;
-        const compile = () => {
-          const model = compiled ?? compileGraph(describe(build).graph, lowering);
-          compiled = undefined;
-          return model;
-        };
-        entry = { hash, names, compile, packed };
-        known.set(fullKey, entry);
-      }
-      const session = sessions.get(`${entry.hash}/${variant}${plannedMemory ? '/planned' : ''}`, entry.compile, {
-        plannedMemory,
-      });
-      const inputs = Object.fromEntries(entry.names.inputs.map((name) => [name, tensors[name]]));
-      const outputs = Object.fromEntries(entry.names.outputs.map(({ name, source }) => [name, tensors[source]]));
-      const packedNames = Object.keys(entry.packed);
-      if (packedNames.length === 0) return session.bind(inputs, outputs);
-      const hold = packedWeights.hold(
-        packedNames.map((name) => ({ tensor: tensors[entry.packed[name].source], form: entry.packed[name].form })),
-      );
-      packedNames.forEach((name, index) => {
-        inputs[name] = hold.tensors[index];
-      });
-      return withPacked(session.bind(inputs, outputs), hold);
+    bind(key, build, tensors, options = {}) {
+      const attached = attach(key, build, tensors, options);
+      return attached.sources.length === 0
+        ? attached.binding
+        : withBlocks(attached, () => attach(key, build, tensors, options));
     },
     dispose: () => sessions.dispose(),
+  };
+}
+
+/** A binding, and the tensors of which it reads the stored blocks. */
+interface Attached {
+  readonly binding: Binding;
+  readonly sources: readonly Tensor[];
+}
+
+const NOTHING_STORED: ReadonlyMap<string, StoredForm> = new Map();
+
+/** The tensors that are stored in blocks, where there are kernels that read them. */
+function storedForms({ kernels }: Runtime, tensors: TensorMap): ReadonlyMap<string, StoredForm> {
+  if (!kernels.ops.has('DecodeBlocks')) return NOTHING_STORED;
+  return new Map(
+    Object.entries(tensors).flatMap(([name, { blocks }]) =>
+      blocks === undefined ? [] : [[name, { format: blocks.format, sizeBytes: blocks.bytes.shape[0] }]],
+    ),
+  );
+}
+
+/** Attaches anew where blocks are no longer what their tensors hold. */
+function withBlocks(first: Attached, attach: () => Attached): Binding {
+  let attached = first;
+  let isDisposed = false;
+  const latest = (): Binding => {
+    if (!isDisposed && attached.sources.some(({ blocks }) => blocks === undefined)) {
+      attached.binding.dispose();
+      attached = attach();
+    }
+    return attached.binding;
+  };
+  return {
+    run: async () => latest().run(),
+    runSync: () => latest().runSync(),
+    dispose() {
+      isDisposed = true;
+      attached.binding.dispose();
+    },
   };
 }
 
@@ -135,6 +207,8 @@ interface Entry {
   readonly compile: () => CompiledModel;
   /** Inputs that are packed forms, with the inputs they are made of. */
   readonly packed: Readonly<Record<string, PackedInput>>;
+  /** Inputs that are stored blocks, with the inputs whose they are. */
+  readonly blocks: Readonly<Record<string, string>>;
 }
 
 interface TensorNames {

@@ -10,7 +10,7 @@ import { fetchFromHub, type HubOptions, parseHubReference } from './files/hub.js
 import { readModelJson, readModelText } from './files/json-file.js';
 import { openSafetensors } from './files/safetensors.js';
 import { openShards } from './files/safetensors-shards.js';
-import { isStoredAlike, type TensorFile } from './files/tensor-file.js';
+import { isStoredAlike, type StoredMatrix, type TensorFile } from './files/tensor-file.js';
 import { parseHuggingFaceConfig } from './hugging-face-config.js';
 import { parameterSpecs, sizeOfShape } from './parameters.js';
 
@@ -38,6 +38,8 @@ export interface Checkpoint {
   readonly parameters: readonly ParameterSpec[];
   /** Writes a parameter's values as float32 into memory of its size. */
   read(name: string, into: Float32Array): void;
+  /** A matrix that is stored in blocks which can be computed on as they are; undefined for any other parameter. */
+  blocks(name: string): StoredMatrix | undefined;
   dispose(): void;
 }
 
@@ -93,6 +95,7 @@ function openLocal(
       warnings: [...warnings, ...checked.warnings],
       parameters: parameterSpecs(checked.config),
       read: (name, into) => void opened.weights.read(name, into),
+      blocks: (name) => opened.weights.blocks?.(name),
       dispose: opened.weights.dispose,
     };
   } catch (error) {

@@ -28,9 +28,23 @@ export function modelTensors(model: LanguageModel, numPositions: number): Tensor
   return { ...Object.fromEntries(model.parameters), ...model.rotary(numPositions) };
 }
 
-/** Reads every weight of a checkpoint into memory (float32). */
-export function loadModel(compiler: Compiler, checkpoint: Checkpoint): LanguageModel {
-  return buildModel(compiler, checkpoint.config, (spec, into) => checkpoint.read(spec.name, into));
+/**
+ * Reads every weight of a checkpoint into memory: as float32, or, where the compiler's kernels compute on a matrix as it is stored,
+ * in its blocks (its values are then made when something first asks for them).
+ */
+export function loadModel(
+  compiler: Compiler,
+  checkpoint: Pick<Checkpoint, 'config' | 'read' | 'blocks'>,
+): LanguageModel {
+  const isKept = compiler.precision === 'bfloat16' && compiler.runtime.kernels.ops.has('DecodeBlocks');
+  const matrices = parameterSpecs(checkpoint.config).flatMap((spec) => {
+    const blocks = isKept ? checkpoint.blocks(spec.name) : undefined;
+    return blocks === undefined ? [] : [{ ...spec, ...blocks }];
+  });
+  const tensors = matrices.length === 0 ? [] : compiler.runtime.stored(matrices);
+  const stored = new Map(matrices.map(({ name }, index) => [name, tensors[index]]));
+  const fill = (spec: ParameterSpec, into: Float32Array) => checkpoint.read(spec.name, into);
+  return buildModel(compiler, checkpoint.config, fill, stored);
 }
 
 /** A model with fresh weights. `random` decides all of them. */
@@ -46,17 +60,18 @@ function buildModel(
   compiler: Compiler,
   config: TransformerConfig,
   fill: (spec: ParameterSpec, into: Float32Array) => void,
+  given: ReadonlyMap<string, Tensor<'float32'>> = new Map(),
 ): LanguageModel {
   const { runtime } = compiler;
   const parameters = new Map<string, Tensor<'float32'>>();
   try {
     for (const spec of parameterSpecs(config)) {
-      const tensor = runtime.tensor('float32', spec.shape);
+      const tensor = given.get(spec.name) ?? runtime.tensor('float32', spec.shape);
       parameters.set(spec.name, tensor);
-      fill(spec, tensor.data);
+      if (!given.has(spec.name)) fill(spec, tensor.data);
     }
   } catch (error) {
-    for (const tensor of parameters.values()) tensor.dispose();
+    for (const tensor of [...parameters.values(), ...given.values()]) tensor.dispose();
     throw error;
   }
   return assemble(compiler, config, parameters, undefined);

@@ -7,6 +7,7 @@ const short: Record<Value['dtype'], string> = {
   int32: 'i32',
   bool: 'bool',
   bfloat16: 'bf16',
+  uint8: 'u8',
 };
 
 export function printGraph(graph: Graph): string {

@@ -33,13 +33,19 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
     graph.outputs.map(({ name }) => name),
   );
   const packed = [...emitter.packed];
+  const blocks = [...emitter.blocks];
   const used = new Set([...named.flatMap((node) => node.inputs), ...graph.outputs.map(({ name }) => name)]);
+  // What is read as blocks alone is no input: its values need not exist.
+  const inputs = [
+    ...graph.inputs
+      .filter(({ name }) => used.has(name) || !blocks.some(([, { source }]) => source === name))
+      .map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
+    ...packed.map(([name, { shape }]) => ({ name, dtype: 'bfloat16', shape }) as const),
+    ...blocks.map(([name, { sizeBytes }]) => ({ name, dtype: 'uint8', shape: [sizeBytes] }) as const),
+  ];
   const bytes = writeOnnxModel({
     nodes: named.map((node) => (node.domain === NATIVE_DOMAIN ? withoutUnused(node, emitter, used) : node)),
-    inputs: [
-      ...graph.inputs.map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
-      ...packed.map(([name, { shape }]) => ({ name, dtype: 'bfloat16', shape }) as const),
-    ],
+    inputs,
     outputs: graph.outputs.map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
     initializers: initializers.filter(({ name }) => used.has(name)),
     valueInfo: [...emitter.nativeTypes].flatMap(([name, { type, shape }]) =>
@@ -48,11 +54,9 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
   });
   return {
     bytes,
-    inputs: Object.fromEntries([
-      ...graph.inputs.map(({ name, value }) => [name, { dtype: value.dtype, shape: value.shape }] as const),
-      ...packed.map(([name, { shape }]) => [name, { dtype: 'bfloat16', shape }] as const),
-    ]),
+    inputs: Object.fromEntries(inputs.map(({ name, ...type }) => [name, type])),
     packed: Object.fromEntries(packed.map(([name, { source, form }]) => [name, { source, form }])),
+    blocks: Object.fromEntries(blocks.map(([name, { source }]) => [name, source])),
     outputs: Object.fromEntries(
       graph.outputs.map(({ name, value, inPlaceOf }) => [name, { dtype: value.dtype, shape: value.shape, inPlaceOf }]),
     ),

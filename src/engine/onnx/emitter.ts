@@ -29,6 +29,14 @@ export interface LoweringOptions {
    * made once. Default: false.
    */
   readonly constantWeights?: boolean;
+  /** Inputs whose values are to be had as stored blocks too, by name. Default: none. */
+  readonly stored?: ReadonlyMap<string, StoredForm>;
+}
+
+/** Blocks that hold a tensor's values. */
+export interface StoredForm {
+  readonly format: number;
+  readonly sizeBytes: number;
 }
 
 /** An output of a native node. One that is optional is not made where nothing reads it. */
@@ -47,6 +55,10 @@ export interface Emitter {
   halfOf(value: Value, width?: number): HalfMatrix;
   /** A packed form of a weight [N, K] that is an input of the graph: an input of the model from then on. Default: as a weight. */
   packedOf(weight: Value, form?: PackedForm): Name;
+  /** How an input of the graph is stored, if in blocks. */
+  storedOf(value: Value): StoredForm | undefined;
+  /** The blocks of an input that is stored so: an input of the model from then on. */
+  blocksOf(value: Value): Name;
   /** Columns of the bfloat16 form that is there. */
   halfWidthOf(value: Value): number | undefined;
   /** Lowers a node unless that is done. */
@@ -85,6 +97,8 @@ export interface EmitterState extends Emitter {
   readonly nativeTypes: Map<Name, NativeOutput>;
   /** Packed inputs with the input each is made of. */
   readonly packed: Map<Name, { readonly source: Name; readonly form: PackedForm; readonly shape: Shape }>;
+  /** Inputs that are stored blocks, with the input whose they are. */
+  readonly blocks: Map<Name, { readonly source: Name; readonly sizeBytes: number }>;
 }
 
 /** Names of inner tensors; the mark keeps them apart from a graph's own names. */
@@ -93,6 +107,7 @@ export const innerName = (kind: string, index: number): Name => `~${kind}_${inde
 export const NATIVE_DOMAIN = 'azeotrope';
 
 const NO_KERNELS: ReadonlySet<string> = new Set();
+const NOTHING_STORED: ReadonlyMap<string, StoredForm> = new Map();
 
 /** `lower` emits the nodes of a graph node and binds its outputs: called for values that are asked for before they are bound. */
 export function createEmitter(
@@ -107,6 +122,7 @@ export function createEmitter(
   const initializers: (OnnxTensorType & { readonly data: TypedArray })[] = [];
   const nativeTypes: EmitterState['nativeTypes'] = new Map();
   const packed: EmitterState['packed'] = new Map();
+  const blocks: EmitterState['blocks'] = new Map();
   const emitted = new Map<string, Name[]>();
   const constants = new Map<string, Name>();
   const memo = new Map<string, unknown>();
@@ -162,6 +178,7 @@ export function createEmitter(
       precision: options.precision ?? 'float32',
       kernels: options.kernels ?? NO_KERNELS,
       constantWeights: options.constantWeights ?? false,
+      stored: options.stored ?? NOTHING_STORED,
     },
     demand: (node) => lower(self, node),
     view,
@@ -169,6 +186,16 @@ export function createEmitter(
     initializers,
     nativeTypes,
     packed,
+    blocks,
+    storedOf: (value) => (view.isInput(value) ? self.options.stored.get(names.get(value)!) : undefined),
+    blocksOf(value) {
+      const form = self.storedOf(value);
+      invariant(form !== undefined, 'only inputs that are stored in blocks have such a form');
+      const source = names.get(value)!;
+      const name = `~blocks ${source}`;
+      blocks.set(name, { source, sizeBytes: form.sizeBytes });
+      return name;
+    },
     packedOf(weight, form = 'weight') {
       const source = names.get(weight);
       invariant(source !== undefined && view.isInput(weight), 'only inputs have a packed form');

@@ -50,7 +50,7 @@ const reduction =
       keepdims: { int: node.params.keepDims ? 1 : 0 },
     });
 
-const ELEMENT_TYPES: Record<Dtype, number> = { float32: 1, int32: 6, int64: 7, bool: 9, bfloat16: 16 };
+const ELEMENT_TYPES: Record<Dtype, number> = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9, bfloat16: 16 };
 
 export const loweringTable: { readonly [K in OpKind]: Lowering<K> } = {
   add: single('Add'),

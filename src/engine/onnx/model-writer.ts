@@ -24,7 +24,7 @@ export interface OnnxTensorType {
 }
 
 /** Element types of tensors, those that only native kernels exchange included. */
-export type ElementType = Dtype | 'int8' | 'uint8';
+export type ElementType = Dtype | 'int8';
 
 export interface OnnxModel {
   readonly nodes: readonly OnnxNode[];

@@ -18,6 +18,7 @@ export const ELEMENT_TYPES: { readonly [D in Dtype]: ElementType<D> } = {
   int64: { sizeBytes: 8, onnxCode: 7, ArrayType: BigInt64Array },
   bool: { sizeBytes: 1, onnxCode: 9, ArrayType: Uint8Array },
   bfloat16: { sizeBytes: 2, onnxCode: 16, ArrayType: Uint16Array },
+  uint8: { sizeBytes: 1, onnxCode: 2, ArrayType: Uint8Array },
 };
 
 /** Product of the extents; 1 for a scalar. ShapeError for an extent that is no count, or a product beyond 2^53. */

@@ -2,7 +2,7 @@
 import type { Dtype, Shape } from '../graph/types.js';
 import type { CompiledModel } from './types.js';
 
-const CODES: Record<Dtype, number> = { float32: 1, int32: 6, int64: 7, bool: 9, bfloat16: 16 };
+const CODES: Record<Dtype, number> = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9, bfloat16: 16 };
 
 function varint(value: number): number[] {
   return value < 128 ? [value] : [(value % 128) + 128, ...varint(Math.floor(value / 128))];

@@ -37,6 +37,10 @@ export function createRuntime(driver: Driver, numThreads: number, fallbackReason
       assertLive();
       return store.adopt(dtype, shape, data);
     },
+    stored(specs) {
+      assertLive();
+      return store.createStored(specs);
+    },
     session(model, options = {}) {
       assertLive();
       return createSession(context, model, driver.compile(model.bytes, options));

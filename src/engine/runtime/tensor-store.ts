@@ -2,26 +2,30 @@
 import { BackendError, ShapeError } from '../../support/errors.js';
 import type { Dtype, Shape } from '../graph/types.js';
 import { describeType, ELEMENT_TYPES, numElements } from './element-types.js';
-import type { Allocate, Memory } from './memory.js';
-import type { DtypeArrays, Tensor } from './types.js';
+import { ALIGNMENT_BYTES, type Allocate, type Memory } from './memory.js';
+import type { DtypeArrays, StoredBlocks, StoredSpec, Tensor } from './types.js';
 
 /** A tensor of this folder; `store` tells tensors of different runtimes apart. */
 export class HostTensor<D extends Dtype = Dtype> implements Tensor<D> {
-  #data: DtypeArrays[D] | undefined;
+  #data: DtypeArrays[D] | (() => DtypeArrays[D]) | undefined;
   #version = 0;
   readonly #onDispose: ((tensor: HostTensor) => void) | undefined;
+  readonly #blocks: StoredBlocks | undefined;
 
   constructor(
     readonly store: TensorStore,
     readonly dtype: D,
     readonly shape: Shape,
-    data: DtypeArrays[D],
+    /** A function: asked when something first wants the values. */
+    data: DtypeArrays[D] | (() => DtypeArrays[D]),
     /** The tensor whose memory a view lies in. */
     readonly base: HostTensor | undefined,
     onDispose?: (tensor: HostTensor) => void,
+    blocks?: StoredBlocks,
   ) {
     this.#data = data;
     this.#onDispose = onDispose;
+    this.#blocks = blocks;
   }
 
   get isUsable(): boolean {
@@ -30,6 +34,10 @@ export class HostTensor<D extends Dtype = Dtype> implements Tensor<D> {
 
   get version(): number {
     return (this.base ?? this).#version;
+  }
+
+  get blocks(): StoredBlocks | undefined {
+    return this.#version === 0 ? this.#blocks : undefined;
   }
 
   /** Notes that the content may have changed. */
@@ -47,6 +55,7 @@ export class HostTensor<D extends Dtype = Dtype> implements Tensor<D> {
     if (this.#data === undefined || !this.isUsable) {
       throw new BackendError(`A tensor ${describeType(this.dtype, this.shape)} was used after dispose().`);
     }
+    if (typeof this.#data === 'function') this.#data = this.#data();
     return this.#data;
   }
 
@@ -99,6 +108,50 @@ export class TensorStore {
     const { sizeBytes, ArrayType } = ELEMENT_TYPES[base.dtype];
     const array = new ArrayType(buffer, byteOffset + offset * sizeBytes, count);
     return new HostTensor(this, base.dtype, [...shape], array, source.base ?? source);
+  }
+
+  /** See `Runtime.stored`. */
+  createStored(specs: readonly StoredSpec[]): Tensor<'float32'>[] {
+    const room = ({ sizeBytes }: StoredSpec): number => Math.ceil(sizeBytes / ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
+    const block = this.create('uint8', [specs.reduce((sum, spec) => sum + room(spec), 0)]);
+    let start = 0;
+    try {
+      const parts = specs.map((spec) => {
+        const bytes = this.view(block, start, [spec.sizeBytes]);
+        start += room(spec);
+        spec.fill(bytes.data);
+        return { spec, bytes };
+      });
+      let numLeft = parts.length;
+      return parts.map(({ spec, bytes }) =>
+        this.#storedTensor(spec, bytes, () => {
+          numLeft -= 1;
+          if (numLeft === 0) block.dispose();
+        }),
+      );
+    } catch (error) {
+      block.dispose();
+      throw error;
+    }
+  }
+
+  #storedTensor(spec: StoredSpec, bytes: Tensor<'uint8'>, onDispose: () => void): Tensor<'float32'> {
+    const count = numElements(spec.shape);
+    const materialize = (): Float32Array => {
+      const memory = this.#allocate(count * ELEMENT_TYPES.float32.sizeBytes);
+      const values = new Float32Array(memory.buffer, memory.byteOffset, count);
+      spec.read(this.resolve(bytes, 'a tensor of stored blocks').memory as Uint8Array, values);
+      this.#owned.set(tensor, memory);
+      this.ownedBytes += count * ELEMENT_TYPES.float32.sizeBytes;
+      return values;
+    };
+    const dispose = (owner: HostTensor): void => {
+      this.#free(owner);
+      onDispose();
+    };
+    const blocks = { format: spec.format, bytes };
+    const tensor = new HostTensor(this, 'float32', [...spec.shape], materialize, undefined, dispose, blocks);
+    return tensor;
   }
 
   adopt<D extends Dtype>(dtype: D, shape: Shape, data: DtypeArrays[D]): Tensor<D> {

@@ -12,6 +12,7 @@ export interface DtypeArrays {
   bool: Uint8Array;
   /** The bits: the upper half of a float32. */
   bfloat16: Uint16Array;
+  uint8: Uint8Array;
 }
 
 /**
@@ -27,8 +28,28 @@ export interface Tensor<D extends Dtype = Dtype> {
    * that was taken earlier is not seen: what is derived of a parameter stays as it was.)
    */
   readonly version: number;
+  /** Of a tensor of `stored`: its values as they are stored, until its content may have changed. */
+  readonly blocks?: StoredBlocks | undefined;
   /** Frees the memory (views made of it become unusable). A second call does nothing. */
   dispose(): void;
+}
+
+/** Values in blocks of a file. */
+export interface StoredBlocks {
+  /** Number of the format, as kernels know it (kernels/ggml_blocks.h). */
+  readonly format: number;
+  readonly bytes: Tensor<'uint8'>;
+}
+
+/** A tensor to be made of blocks. */
+export interface StoredSpec {
+  readonly shape: Shape;
+  readonly format: number;
+  readonly sizeBytes: number;
+  /** Writes the blocks. */
+  fill(bytes: Uint8Array): void;
+  /** Writes the values that blocks stand for. */
+  read(bytes: Uint8Array, into: Float32Array): void;
 }
 
 /** Tensors by the name of the graph input or output. */
@@ -78,6 +99,8 @@ export interface CompiledModel {
   readonly outputs: Readonly<Record<string, { dtype: Dtype; shape: Shape; inPlaceOf: string | undefined }>>;
   /** Inputs that are a packed form of another input; none if absent. */
   readonly packed?: Readonly<Record<string, PackedInput>>;
+  /** Inputs that are the stored blocks of an input of the graph, with its name; none if absent. */
+  readonly blocks?: Readonly<Record<string, string>>;
 }
 
 export type RuntimeKind = 'c-api' | 'stock';
@@ -114,6 +137,11 @@ export interface Runtime {
   view<D extends Dtype>(base: Tensor<D>, offset: number, shape: Shape): Tensor<D>;
   /** A tensor on memory that the caller keeps alive (a mapped or loaded file), not copied where the binding allows. */
   adopt<D extends Dtype>(dtype: D, shape: Shape, data: DtypeArrays[D]): Tensor<D>;
+  /**
+   * Tensors that are kept as stored blocks, in one piece of memory: their values take memory of their own from when something first
+   * asks for them (`data`, or a graph that reads them as float32).
+   */
+  stored(specs: readonly StoredSpec[]): Tensor<'float32'>[];
   /** Compiles. Takes 5–500 ms; keep sessions (`SessionCache`). Errors: BackendError with the runtime's words. */
   session(model: CompiledModel, options?: SessionOptions): Session;
   /** Bytes of tensor memory now owned: views and adopted memory count nothing. */

@@ -87,8 +87,10 @@ export const distillSchema = z.strictObject({
   toySteps: z.int().min(0).default(3000).describe('steps of the toy beside the run; 0: none'),
   precision: z
     .enum(['auto', 'float32', 'bfloat16'])
-    .default('auto')
-    .describe('of all that samples, scores and trains; auto: bfloat16 where this machine has matrix units for it'),
+    .default('float32')
+    .describe(
+      'of all that samples, scores and trains; auto: bfloat16 where this machine has matrix units for it. Adversarial students need float32: sampling and training round bfloat16 apart',
+    ),
   threads: count().optional(),
 });
 

@@ -6,6 +6,8 @@ import { halfTable } from './half-floats.js';
  * @see ggml/src/ggml-quants.c, `dequantize_row_*`; gguf-py `quants.py`
  */
 export interface BlockFormat {
+  /** In `GGML_TYPES`. */
+  readonly number: number;
   /** Values of one block. */
   readonly blockSize: number;
   readonly blockBytes: number;
@@ -155,14 +157,14 @@ function dequantizeQ6K(bytes: Uint8Array, count: number, into: Float32Array, sta
 
 /** By the format's name in `GGML_TYPES`. */
 export const BLOCK_FORMATS: Readonly<Record<string, BlockFormat>> = {
-  Q4_0: { blockSize: 32, blockBytes: 18, dequantize: dequantizeQ40 },
-  Q4_1: { blockSize: 32, blockBytes: 20, dequantize: dequantizeQ41 },
-  Q5_0: { blockSize: 32, blockBytes: 22, dequantize: dequantizeQ50 },
-  Q5_1: { blockSize: 32, blockBytes: 24, dequantize: dequantizeQ51 },
-  Q8_0: { blockSize: 32, blockBytes: 34, dequantize: dequantizeQ80 },
-  Q4_K: { blockSize: 256, blockBytes: 144, dequantize: dequantizeQ4K },
-  Q5_K: { blockSize: 256, blockBytes: 176, dequantize: dequantizeQ5K },
-  Q6_K: { blockSize: 256, blockBytes: 210, dequantize: dequantizeQ6K },
+  Q4_0: { number: 2, blockSize: 32, blockBytes: 18, dequantize: dequantizeQ40 },
+  Q4_1: { number: 3, blockSize: 32, blockBytes: 20, dequantize: dequantizeQ41 },
+  Q5_0: { number: 6, blockSize: 32, blockBytes: 22, dequantize: dequantizeQ50 },
+  Q5_1: { number: 7, blockSize: 32, blockBytes: 24, dequantize: dequantizeQ51 },
+  Q8_0: { number: 8, blockSize: 32, blockBytes: 34, dequantize: dequantizeQ80 },
+  Q4_K: { number: 12, blockSize: 256, blockBytes: 144, dequantize: dequantizeQ4K },
+  Q5_K: { number: 13, blockSize: 256, blockBytes: 176, dequantize: dequantizeQ5K },
+  Q6_K: { number: 14, blockSize: 256, blockBytes: 210, dequantize: dequantizeQ6K },
 };
 
 /** Every tensor type of the format: name, values of a block, bytes of a block. Those without a reader are refused by name. */

@@ -3,7 +3,7 @@ import { familyOfGguf } from '../families.js';
 import { ggufToConfig } from '../gguf-config.js';
 import { ggufNameOf } from '../parameters.js';
 import { type GgufFile, openGguf } from './gguf.js';
-import { type StoredTensor, storedTensor, type TensorFile } from './tensor-file.js';
+import { type StoredMatrix, type StoredTensor, storedTensor, type TensorFile } from './tensor-file.js';
 
 /** A GGUF file under the names, and in the row order, of a published checkpoint. */
 export interface GgufCheckpoint {
@@ -27,18 +27,41 @@ export function openGgufCheckpoint(path: string, specNames: (config: Transformer
     // What no parameter takes keeps its own name, so that the check for unknown tensors sees it.
     const taken = new Set(ggufNames.values());
     for (const [ggufName, stored] of file.tensors) if (!taken.has(ggufName)) tensors.set(ggufName, stored);
-    function read(name: string, into?: Float32Array): Float32Array {
-      const ggufName = ggufNames.get(name) ?? name;
-      const { shape } = storedTensor(path, tensors, name);
-      const values = file.read(ggufName, into);
+    /** Puts the rows of a tensor, its values or its blocks, into the order of a published checkpoint. */
+    function orderRows(name: string, rows: Float32Array | Uint8Array): void {
       const isRotated = /\.self_attn\.[qk]_proj\./.test(name);
-      if (family.ggufRotaryPairsAdjacent && isRotated) splitRotaryPairs(values, shape[0], config.headSize);
+      const [numRows] = storedTensor(path, tensors, name).shape;
+      if (family.ggufRotaryPairsAdjacent && isRotated) splitRotaryPairs(rows, numRows, config.headSize);
+    }
+    function read(name: string, into?: Float32Array): Float32Array {
+      const values = file.read(ggufNames.get(name) ?? name, into);
+      orderRows(name, values);
       return values;
+    }
+    function blocks(name: string): StoredMatrix | undefined {
+      const stored = file.blocks?.(ggufNames.get(name) ?? name);
+      return (
+        stored && {
+          ...stored,
+          fill(bytes) {
+            stored.fill(bytes);
+            orderRows(name, bytes);
+          },
+        }
+      );
     }
     return {
       file,
       config,
-      weights: { path, tensors, sizeBytes: file.sizeBytes, read, readBytes: file.readBytes, dispose: file.dispose },
+      weights: {
+        path,
+        tensors,
+        sizeBytes: file.sizeBytes,
+        read,
+        blocks,
+        readBytes: file.readBytes,
+        dispose: file.dispose,
+      },
     };
   } catch (error) {
     file.dispose();
@@ -48,11 +71,11 @@ export function openGgufCheckpoint(path: string, specNames: (config: Transformer
 
 /**
  * Undoes llama.cpp's order of query and key rows, in place: within each head, row 2i + p goes to row i + p·D/2.
- * @param values `[rows, …]`, rows = heads · D
+ * @param values `[rows, …]`, rows = heads · D; numbers, or the bytes that hold them
  */
-function splitRotaryPairs(values: Float32Array, rows: number, headSize: number): void {
+function splitRotaryPairs(values: Float32Array | Uint8Array, rows: number, headSize: number): void {
   const width = values.length / rows;
-  const head = new Float32Array(headSize * width);
+  const head = values.slice(0, headSize * width);
   for (let start = 0; start < values.length; start += head.length) {
     head.set(values.subarray(start, start + head.length));
     for (let row = 0; row < headSize; row++) {

@@ -5,7 +5,7 @@ import { type ByteFile, openByteFile } from './byte-file.js';
 import { BLOCK_FORMATS, type BlockFormat, GGML_TYPES } from './ggml-blocks.js';
 import { createHeaderReader, type HeaderReader } from './gguf-metadata.js';
 import { readHalves } from './safetensors.js';
-import { checkPlacement, type StoredTensor, storedTensor, type TensorFile } from './tensor-file.js';
+import { checkPlacement, type StoredMatrix, type StoredTensor, storedTensor, type TensorFile } from './tensor-file.js';
 
 export interface GgufFile extends TensorFile {
   readonly version: number;
@@ -39,6 +39,7 @@ export function openGguf(path: string): GgufFile {
       tensors,
       sizeBytes: file.sizeBytes,
       read: (name, into) => readTensor(file, name, storedTensor(path, tensors, name), into),
+      blocks: (name) => storedMatrix(file, storedTensor(path, tensors, name)),
       readBytes: (name, start, into) => file.readAt(storedTensor(path, tensors, name).offset + start, into),
       dispose: file.dispose,
     };
@@ -125,6 +126,18 @@ function readTensor(file: ByteFile, name: string, tensor: StoredTensor, into: Fl
   else if (dtype === 'F32') file.readAt(offset, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   else readHalves(file, offset, values, dtype as 'F16' | 'BF16');
   return values;
+}
+
+/** The blocks of a matrix; undefined for a tensor of another rank or an element type. */
+function storedMatrix(file: ByteFile, { dtype, shape, offset, sizeBytes }: StoredTensor): StoredMatrix | undefined {
+  const format = BLOCK_FORMATS[dtype];
+  if (format === undefined || shape.length !== 2) return undefined;
+  return {
+    format: format.number,
+    sizeBytes,
+    fill: (bytes) => file.readAt(offset, bytes),
+    read: (bytes, into) => format.dequantize(bytes, sizeBytes / format.blockBytes, into, 0),
+  };
 }
 
 function readBlocks(file: ByteFile, offset: number, values: Float32Array, format: BlockFormat): void {

@@ -1,3 +1,4 @@
+import type { StoredSpec } from '../../engine/runtime/types.js';
 import { ModelLoadError } from '../../support/errors.js';
 
 const COMPARED_BYTES = 1 << 20;
@@ -13,6 +14,9 @@ export interface StoredTensor {
   readonly sizeBytes: number;
 }
 
+/** How to keep a matrix as its blocks; `fill` reads them from the file. */
+export type StoredMatrix = Omit<StoredSpec, 'shape'>;
+
 /** A file (or a set of shards) of named tensors, read one at a time. */
 export interface TensorFile {
   readonly path: string;
@@ -23,6 +27,8 @@ export interface TensorFile {
    * @throws ModelLoadError where the tensor is missing, its type cannot be read or the file ends early
    */
   read(name: string, into?: Float32Array): Float32Array;
+  /** A matrix that is stored in blocks which can be computed on as they are; undefined for any other tensor. */
+  readonly blocks?: (name: string) => StoredMatrix | undefined;
   /** The tensor's bytes as stored, from its byte `start` on, to compare without widening. */
   readBytes(name: string, start: number, into: Uint8Array): void;
   dispose(): void;

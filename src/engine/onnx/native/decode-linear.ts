@@ -103,6 +103,25 @@ function attributesOf(e: Emitter, { layers, isGated }: Group, norm: Norm | undef
 
 const typeOf = ({ shape }: Value) => ({ type: 'float32', shape }) as const;
 
+/** Whether a layer can compute on its weight as it is stored. */
+const isStored = (e: Emitter, { inputs: [, weight] }: Node): boolean => e.storedOf(weight) !== undefined;
+
+/** The op for these layers, its further attributes, and their weights: as they are stored where all of them are, else packed. */
+function weightsOf(
+  e: Emitter,
+  layers: readonly Node[],
+): { op: string; formats: Record<string, Attribute>; names: Name[] } {
+  const weights = layers.map(({ inputs: [, weight] }) => weight);
+  if (!layers.every((layer) => isStored(e, layer)))
+    return { op: 'DecodeLinear', formats: {}, names: weights.map((weight) => e.packedOf(weight)) };
+  const formats = weights.map((weight, index) => [`format${index}`, { int: e.storedOf(weight)!.format }] as const);
+  return {
+    op: 'DecodeBlocks',
+    formats: Object.fromEntries(formats),
+    names: weights.map((weight) => e.blocksOf(weight)),
+  };
+}
+
 function bindAll(e: Emitter, values: readonly Value[], names: readonly Name[]): void {
   values.forEach((value, index) => void e.bind(value, names[index]));
 }
@@ -111,6 +130,7 @@ function emitPlain(e: Emitter, group: Group): void {
   const { layers, results, residual } = group;
   const [x] = layers[0].inputs;
   const norm = normBefore(e, x);
+  const { op, formats, names } = weightsOf(e, layers);
   const inputs = [
     flatName(e, norm?.x ?? x),
     optional(e, norm?.gain),
@@ -119,10 +139,10 @@ function emitPlain(e: Emitter, group: Group): void {
       e,
       layers.map(({ inputs: [, , bias] }) => bias),
     ),
-    ...layers.map(({ inputs: [, weight] }) => e.packedOf(weight)),
+    ...names,
   ];
   const outputs = results.map(typeOf);
-  bindAll(e, results, e.native('DecodeLinear', inputs, attributesOf(e, group, norm), outputs));
+  bindAll(e, results, e.native(op, inputs, { ...attributesOf(e, group, norm), ...formats }, outputs));
 }
 
 /** The same with the tangents; `movedResults` goes with `results`. */
@@ -171,7 +191,12 @@ export function lowerDecodeLinear(e: Emitter, node: Node<'linear'>): boolean {
   const isMoving = movesOf(e, [node]) !== undefined;
   const beside = e.view
     .consumersOf(x)
-    .filter((other) => isBeside(other) && (movesOf(e, [other]) !== undefined) === isMoving);
+    .filter(
+      (other) =>
+        isBeside(other) &&
+        (movesOf(e, [other]) !== undefined) === isMoving &&
+        (isMoving || isStored(e, other) === isStored(e, node)),
+    );
   const layers = [node, ...beside.slice(0, MAX_PARTS - 1)];
   const group = { layers, results: layers.map(({ outputs }) => outputs[0]) };
   const moves = movesOf(e, layers);

@@ -71,7 +71,18 @@ function lowerCachedAttentionTangent(e: Emitter, node: Node<'cachedAttentionTang
   return node.outputs.every((value) => !e.view.isUsed(value) || e.hasFloat(value));
 }
 
+/** Rows of a table that is stored in blocks. */
+function lowerGatherRows(e: Emitter, { inputs: [table, ids], outputs: [y] }: Node<'gatherRows'>): boolean {
+  const stored = e.storedOf(table);
+  if (stored === undefined) return false;
+  const attributes = { width: { int: table.shape[1] }, format: { int: stored.format } };
+  const output = { type: 'float32', shape: y.shape } as const;
+  e.bind(y, e.native('GatherBlocks', [e.blocksOf(table), e.nameOf(ids)], attributes, [output])[0]);
+  return true;
+}
+
 export const decodeLoweringTable: NativeLoweringTable = {
+  gatherRows: [lowerGatherRows],
   linear: [lowerDecodeLinear],
   add: [lowerDecodeSum],
   swiglu: [lowerDecodeGated],

@@ -1,0 +1,178 @@
+/** Weights that stay in the blocks of a file: the bits of the dequantised model, in less memory. Skipped where there are no kernels. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { createCompiler } from '../engine/compiler.js';
+import { openRuntime } from '../engine/runtime/open.js';
+import { openCheckpoint } from '../model/checkpoint.js';
+import type { TransformerConfig } from '../model/config.js';
+import { BLOCK_FORMATS } from '../model/files/ggml-blocks.js';
+import { type LanguageModel, loadModel } from '../model/language-model.js';
+import { parameterSpecs, sizeOfShape } from '../model/parameters.js';
+import { createRandom } from '../support/random.js';
+import { sharedPath } from '../support/shared-data.fixture.js';
+import { createGenerator } from './generator.js';
+import { createScorer } from './score.js';
+
+const runtime = openRuntime({ threads: 2 });
+const compiler = createCompiler(runtime, { precision: 'bfloat16' });
+after(() => {
+  compiler.dispose();
+  runtime.dispose();
+});
+const skip = runtime.kernels.ops.has('DecodeBlocks') ? false : 'no kernels for blocks here';
+
+const config: TransformerConfig = {
+  family: 'llama',
+  vocabSize: 168,
+  hiddenSize: 96,
+  intermediateSize: 160,
+  numLayers: 2,
+  numHeads: 4,
+  numKvHeads: 2,
+  headSize: 16,
+  rmsNormEps: 1e-5,
+  ropeTheta: 10000,
+  ropeScaling: { kind: 'none' },
+  maxPositions: 2048,
+  qkvBias: true,
+  outputBias: false,
+  mlpBias: false,
+  qkNorm: false,
+  tiedHead: true,
+  bosTokenId: undefined,
+  eosTokenIds: [],
+  padTokenId: undefined,
+  initializerRange: 0.1,
+};
+
+/** Mixed as in files: most matrices alike, some with more bits, one not in blocks at all. */
+function formatOf(name: string): string | undefined {
+  if (name.includes('embed_tokens')) return 'Q8_0';
+  if (name.includes('v_proj')) return 'Q5_1';
+  if (name.includes('layers.1.mlp.up_proj')) return undefined;
+  return name.includes('layers.0') ? 'Q4_1' : 'Q4_0';
+}
+
+/** A checkpoint of random blocks; `isStored`: offers them. */
+function checkpoint(isStored: boolean): Parameters<typeof loadModel>[1] {
+  const blocks = new Map<string, { format: string; bytes: Uint8Array }>();
+  for (const { name, shape } of parameterSpecs(config)) {
+    const format = formatOf(name);
+    if (shape.length !== 2 || format === undefined) continue;
+    const { blockSize, blockBytes } = BLOCK_FORMATS[format];
+    const random = createRandom(name);
+    const bytes = Uint8Array.from({ length: (sizeOfShape(shape) / blockSize) * blockBytes }, () => random.integer(256));
+    // Halves: a factor of about 0.01 and, where there is one, a least value of about −0.1.
+    for (let at = 0; at < bytes.length; at += blockBytes) {
+      bytes[at + 1] = 0x20 + random.integer(4);
+      if (format.endsWith('_1')) bytes[at + 3] = 0xac + random.integer(4);
+    }
+    blocks.set(name, { format, bytes });
+  }
+  return {
+    config,
+    read(name, into) {
+      const stored = blocks.get(name);
+      const random = createRandom(name);
+      if (stored === undefined) for (let index = 0; index < into.length; index++) into[index] = 0.1 * random.normal();
+      else {
+        const { dequantize, blockBytes } = BLOCK_FORMATS[stored.format];
+        dequantize(stored.bytes, stored.bytes.length / blockBytes, into, 0);
+      }
+    },
+    blocks(name) {
+      const stored = blocks.get(name);
+      if (!isStored || stored === undefined) return undefined;
+      const { number, dequantize, blockBytes } = BLOCK_FORMATS[stored.format];
+      return {
+        format: number,
+        sizeBytes: stored.bytes.length,
+        fill: (bytes) => bytes.set(stored.bytes),
+        read: (bytes, into) => dequantize(bytes, bytes.length / blockBytes, into, 0),
+      };
+    },
+  };
+}
+
+const rows = Array.from({ length: 5 }, (_, index) => ({
+  id: `row ${index}`,
+  tokens: Array.from({ length: [2, 40, 7, 70, 33][index] }, (_, at) => (at * 7 + index) % config.vocabSize),
+}));
+
+const requests = rows.map(({ id, tokens }) => ({ id, promptTokens: tokens, maxTokens: 12, seed: 3, sampler: {} }));
+
+/** A generator that stays open, and the tokens and log-probabilities that it samples. */
+function sampling(model: LanguageModel) {
+  const generator = createGenerator(model, { maxBatch: 4 });
+  return {
+    async sample(): Promise<unknown> {
+      const traces = new Map<string, unknown>();
+      await generator.generate(requests, {
+        onTrace: ({ id, tokens, logprobs }) => void traces.set(id, { tokens, logprobs }),
+      });
+      return [...traces].sort();
+    },
+    dispose: () => generator.dispose(),
+  };
+}
+
+async function results(model: LanguageModel): Promise<unknown> {
+  const sampled = sampling(model);
+  const traces = await sampled.sample();
+  sampled.dispose();
+  return { traces, scores: await createScorer(model).score(rows, { topK: 3 }) };
+}
+
+test('a model in blocks samples and scores the bits of the dequantised one, whose values are never made', {
+  skip,
+}, async () => {
+  const before = runtime.ownedBytes;
+  const stored = loadModel(compiler, checkpoint(true));
+  const plain = loadModel(compiler, checkpoint(false));
+  assert.deepEqual(await results(stored), await results(plain));
+  const ofPlain = [...plain.parameters.values()].reduce((sum, { shape }) => sum + 4 * sizeOfShape(shape), 0);
+  plain.dispose();
+  const ofStored = runtime.ownedBytes - before;
+  // The gate of layer 1 is gated with a matrix that is not stored so: both are packed.
+  assert.ok(ofStored < 0.6 * ofPlain, `${ofStored} bytes against ${ofPlain}`);
+  stored.dispose();
+  assert.ok(runtime.ownedBytes - before < 0.1 * ofPlain, 'blocks go with the model');
+});
+
+test('values that change after they were used are what later runs compute with', { skip }, async () => {
+  const stored = loadModel(compiler, checkpoint(true));
+  const plain = loadModel(compiler, checkpoint(false));
+  const samplings = [stored, plain].map(sampling);
+  const both = () => Promise.all(samplings.map(({ sample }) => sample()));
+  const [first] = await both();
+  for (const model of [stored, plain]) {
+    for (const name of ['model.layers.0.mlp.down_proj.weight', 'model.embed_tokens.weight']) {
+      const { data } = model.parameters.get(name)!;
+      data.set(data.map((value) => 1.5 * value));
+    }
+  }
+  const [changed, expected] = await both();
+  assert.deepEqual(changed, expected);
+  assert.notDeepEqual(changed, first);
+  for (const resource of [...samplings, stored, plain]) resource.dispose();
+});
+
+const smollm = sharedPath('models/SmolLM2-135M-Instruct.Q4_1.gguf');
+
+test('blocks of a file stand for the values of the file, rotated rows included', {
+  skip: smollm === undefined && 'needs ../shared/models',
+}, async () => {
+  const file = await openCheckpoint(smollm!);
+  for (const name of ['q_proj', 'k_proj', 'o_proj'].map((part) => `model.layers.3.self_attn.${part}.weight`)) {
+    const { shape } = file.parameters.find((spec) => spec.name === name)!;
+    const [direct, through] = [0, 1].map(() => new Float32Array(sizeOfShape(shape)));
+    file.read(name, direct);
+    const blocks = file.blocks(name)!;
+    const bytes = new Uint8Array(blocks.sizeBytes);
+    blocks.fill(bytes);
+    blocks.read(bytes, through);
+    assert.deepEqual(through, direct, name);
+  }
+  assert.equal(file.blocks('model.norm.weight'), undefined);
+  file.dispose();
+});
