@@ -1,10 +1,11 @@
 /*
  * Linear layers on packed weights with the tangent of their result beside it, in one sweep: y = x·wᵀ and ty = tx·wᵀ + x·twᵀ, where tw is
- * a direction of the weights. w is read once for both; y is the same bits as without the tangent (decode_linear_amx.c).
+ * a direction of the weights, packed in 8 bits. w is read once for both; y is the same bits as without the tangent
+ * (decode_linear_amx.c).
  */
 #include "decode_linear.h"
 
-enum { STEP = 16 };
+enum { STEP = 32 };
 
 static inline __m512 some(const float *p, int64_t k, int64_t i) { return _mm512_maskz_loadu_ps(first_lanes(k - i), p + i); }
 
@@ -43,33 +44,121 @@ static void pack_tangents(const Job *job, int64_t first, int64_t count, bf16 *to
   }
 }
 
-/* c [16, 32] = a·b and tc = ta·b + a·tb for up to 16 rows. The tiles are configured. */
-static void multiply_panel(const bf16 *a, const bf16 *ta, const bf16 *b, const bf16 *tb, int64_t kt, float *c, float *tc) {
+/* A tile of a direction as bfloat16. */
+static inline void widen(const int8_t *from, bf16 *to) {
+  static const int32_t low[16] ALIGNED = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7};
+  static const int32_t high[16] ALIGNED = {8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15};
+  __m512 scales = _mm512_loadu_ps((const float *)from);
+  __m512 first = _mm512_permutexvar_ps(_mm512_load_si512(low), scales), second = _mm512_permutexvar_ps(_mm512_load_si512(high), scales);
+  for (int i = 0; i < 16; i++) {
+    const __m128i *q = (const void *)(from + 64 + 32 * i);
+    __m512 a = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(q))), first);
+    __m512 b = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(q + 1))), second);
+    _mm512_store_si512((void *)(to + 32 * i), pack_bf16(a, b));
+  }
+}
+
+/* What a panel is computed from: rows and their tangents as tiles, weights, and where they move. */
+typedef struct {
+  const bf16 *x, *tx, *w;
+  const int8_t *tw;
+  int64_t kt;
+} Panel;
+
+/* Tiles of a direction are widened some tiles before they are multiplied: their stores have left for the cache by then. */
+enum { RING = 16, LAG = 4 };
+
+static inline void fetch(const Panel *p, int64_t t) {
+  const char *w = (const char *)(p->w + t * 2 * TILE), *tw = (const char *)(p->tw + t * 2 * MOVE_TILE);
+#pragma GCC unroll 32
+  for (int line = 0; line < 4 * TILE; line += 64) __builtin_prefetch(w + PREFETCH_BYTES + line, 0, 2);
+#pragma GCC unroll 18
+  for (int line = 0; line < 2 * MOVE_TILE; line += 64) __builtin_prefetch(tw + PREFETCH_BYTES + line, 0, 2);
+}
+
+/* Widens both tiles of step t; without one, nothing. */
+static inline void widen_step(const Panel *p, int64_t t, bf16 *ring) {
+  if (t >= p->kt) return;
+  for (int half = 0; half < 2; half++) widen(p->tw + (2 * t + half) * MOVE_TILE, ring + (2 * t + half) % RING * TILE);
+}
+
+/* c [16, 32] = x·w and tc = x·tw + tx·w for up to 16 rows. The tiles are configured. */
+static void multiply_few(const Panel *p, float *c, float *tc) {
+  bf16 ring[RING * TILE] ALIGNED;
   TILE_ZERO(0);
   TILE_ZERO(1);
   TILE_ZERO(2);
   TILE_ZERO(3);
-  for (int64_t t = 0; t < kt; t++) {
-    const bf16 *w = b + t * 2 * TILE, *tw = tb + t * 2 * TILE;
-    PREFETCH_WEIGHTS(w);
-    PREFETCH_WEIGHTS(tw);
-    TILE_LOAD(4, a + t * TILE, 64);
+  for (int64_t t = 0; t < LAG / 2; t++) widen_step(p, t, ring);
+  for (int64_t t = 0; t < p->kt; t++) {
+    const bf16 *w = p->w + t * 2 * TILE, *tw = ring + 2 * t % RING * TILE;
+    fetch(p, t);
+    widen_step(p, t + LAG / 2, ring);
+    TILE_LOAD(4, p->x + t * TILE, 64);
     TILE_LOAD(6, w, 64);
     TILE_PRODUCT(0, 4, 6);
-    TILE_LOAD(7, w + TILE, 64);
-    TILE_PRODUCT(1, 4, 7);
-    TILE_LOAD(5, ta + t * TILE, 64);
-    TILE_PRODUCT(2, 5, 6);
-    TILE_PRODUCT(3, 5, 7);
-    TILE_LOAD(6, tw, 64);
-    TILE_PRODUCT(2, 4, 6);
+    TILE_LOAD(7, tw, 64);
+    TILE_PRODUCT(2, 4, 7);
     TILE_LOAD(7, tw + TILE, 64);
     TILE_PRODUCT(3, 4, 7);
+    TILE_LOAD(5, p->tx + t * TILE, 64);
+    TILE_PRODUCT(2, 5, 6);
+    TILE_LOAD(6, w + TILE, 64);
+    TILE_PRODUCT(1, 4, 6);
+    TILE_PRODUCT(3, 5, 6);
   }
   TILE_STORE(0, c, 4 * PANEL);
   TILE_STORE(1, c + 16, 4 * PANEL);
   TILE_STORE(2, tc, 4 * PANEL);
   TILE_STORE(3, tc + 16, 4 * PANEL);
+}
+
+/* The same for 17 to 32 rows, in the same order: half of the panel at a time. */
+static void multiply_many(const Panel *p, float *c, float *tc) {
+  bf16 ring[RING * TILE] ALIGNED;
+  const bf16 *second = p->x + p->kt * TILE, *moved_second = p->tx + p->kt * TILE;
+  for (int half = 0; half < 2; half++) {
+    const int8_t *moves = p->tw + half * MOVE_TILE;
+    TILE_ZERO(0);
+    TILE_ZERO(1);
+    TILE_ZERO(2);
+    TILE_ZERO(3);
+    for (int64_t t = 0; t < MIN(LAG, p->kt); t++) widen(moves + 2 * t * MOVE_TILE, ring + t % RING * TILE);
+    for (int64_t t = 0; t < p->kt; t++) {
+      if (half == 0) fetch(p, t);
+      if (t + LAG < p->kt) widen(moves + 2 * (t + LAG) * MOVE_TILE, ring + (t + LAG) % RING * TILE);
+      TILE_LOAD(4, p->x + t * TILE, 64);
+      TILE_LOAD(6, p->w + (t * 2 + half) * TILE, 64);
+      TILE_PRODUCT(0, 4, 6);
+      TILE_LOAD(7, ring + t % RING * TILE, 64);
+      TILE_PRODUCT(2, 4, 7);
+      TILE_LOAD(5, second + t * TILE, 64);
+      TILE_PRODUCT(1, 5, 6);
+      TILE_PRODUCT(3, 5, 7);
+      TILE_LOAD(4, p->tx + t * TILE, 64);
+      TILE_PRODUCT(2, 4, 6);
+      TILE_LOAD(5, moved_second + t * TILE, 64);
+      TILE_PRODUCT(3, 5, 6);
+    }
+    TILE_STORE(0, c + 16 * half, 4 * PANEL);
+    TILE_STORE(1, c + 16 * PANEL + 16 * half, 4 * PANEL);
+    TILE_STORE(2, tc + 16 * half, 4 * PANEL);
+    TILE_STORE(3, tc + 16 * PANEL + 16 * half, 4 * PANEL);
+  }
+}
+
+/* Rows of both kinds: C tiles 0 … 3 and A tiles 4, 5 of few rows have `rows`; of many, those of the second block have fewer. */
+static void configure(int64_t rows) {
+  struct tile_config config;
+  memset(&config, 0, sizeof config);
+  config.palette = 1;
+  int first = (int)MIN(rows, 16), second = rows > 16 ? (int)rows - 16 : first;
+  const int count[8] = {first, rows > 16 ? second : first, first, rows > 16 ? second : first, first, second, 16, 16};
+  for (int i = 0; i < 8; i++) {
+    config.row_bytes[i] = 64;
+    config.rows[i] = (uint8_t)count[i];
+  }
+  __asm__ volatile("ldtilecfg %0" ::"m"(config) : "memory");
 }
 
 /* y = s·up with s = gate·σ(gate), and ty = tgate·(σ + s·(1 − σ))·up + s·tup. */
@@ -109,13 +198,16 @@ static void task(void *arg, size_t index) {
   for (int64_t p = range.from; p < range.to; p++) {
     int64_t panel;
     const Part *part = part_of(job, p, &panel);
-    int64_t offset = panel * kt * 2 * TILE, n = panel * PANEL;
+    int64_t at_panel = panel * kt * 2, n = panel * PANEL;
     for (int64_t r = 0; r < range.count; r += STEP) {
       int64_t rows = MIN(STEP, range.count - r), at = r / 16 * kt * TILE, row = range.first + r;
-      if (rows != configured) configure_tiles((int)rows, (int)rows);
+      if (rows != configured) configure(rows);
       configured = rows;
-      for (int i = 0; i < (job->is_gated ? 2 : 1); i++)
-        multiply_panel(a + at, ta + at, part[i].plain.weight + offset, part[i].tangent.weight + offset, kt, c[i], c[2 + i]);
+      for (int i = 0; i < (job->is_gated ? 2 : 1); i++) {
+        Panel source = {a + at, ta + at, part[i].plain.weight + at_panel * TILE,
+                        (const int8_t *)part[i].tangent.weight + at_panel * MOVE_TILE, kt};
+        (rows > 16 ? multiply_many : multiply_few)(&source, c[i], c[2 + i]);
+      }
       if (job->is_gated) {
         finish_gated(part, c, row, rows, n);
       } else {
@@ -126,6 +218,14 @@ static void task(void *arg, size_t index) {
   }
   TILE_RELEASE();
   az_give(a);
+}
+
+/* A packed direction: the same tiles in 8 bits. */
+static const bf16 *direction_of(Ctx *c, const Job *job, const Part *part, int input) {
+  const Tensor *weight = c->in + input;
+  int64_t tiles = ROUND_UP(part->n, PANEL) / 16 * (ROUND_UP(job->k, 32) / 32);
+  if (az_size(weight) * 2 != tiles * MOVE_TILE) az_fail(c, "a packed direction has another size");
+  return weight->data;
 }
 
 /*
@@ -144,7 +244,7 @@ static void run(Ctx *c) {
   for (int p = 0; p < job.num_parts; p++) {
     Part *part = job.part + p;
     part->plain = (Side){.weight = weight_of(c, &job, part, WEIGHTS + 2 * p), .bias = c->in[BIAS + p].data};
-    part->tangent = (Side){.weight = weight_of(c, &job, part, WEIGHTS + 2 * p + 1), .bias = c->in[MOVED + BIAS + p].data};
+    part->tangent = (Side){.weight = direction_of(c, &job, part, WEIGHTS + 2 * p + 1), .bias = c->in[MOVED + BIAS + p].data};
     if (job.is_gated && p > 0) continue;
     part->plain.y = OUT(c, 2 * p, job.m, part->n);
     part->tangent.y = OUT(c, 2 * p + 1, job.m, part->n);

@@ -12,7 +12,8 @@
 #include <string.h>
 #include "op.h"
 
-enum { TILE = 16 * 32 };
+/* Numbers of a tile; bytes of a tile of a direction, which is packed in 8 bits (decode_pack_amx.c). */
+enum { TILE = 16 * 32, MOVE_TILE = 64 + TILE };
 
 /* As assembly: the intrinsics of gcc 12 let stores to a buffer move behind the load of a tile from it. */
 #define TILE_LOAD(t, base, stride) \

@@ -8,15 +8,23 @@ import type { BenchCase, BenchContext, Group } from '../harness/types.js';
 const REFERENCE = 'PyTorch, reference style';
 
 /** In bfloat16 central differences stay in float32; the exact derivative does not. */
-const RUNS = (['float32', 'bfloat16'] as const).flatMap((precision) =>
-  ([1, 32] as const).map((batch) => [precision, batch] as const),
+const RUNS = (['9 M', '135 M'] as const).flatMap((pair) =>
+  (['float32', 'bfloat16'] as const).flatMap((precision) =>
+    ([1, 32] as const).map((batch) => ({ pair, precision, batch })),
+  ),
 );
+
+/** Tokens of a prompt, and new ones of each row. */
+const LENGTHS = {
+  '9 M': { prompt: 16, newTokens: { 1: 200, 32: 100 } },
+  '135 M': { prompt: 64, newTokens: { 1: 48, 32: 24 } },
+} as const;
 
 export const defence: BenchCase = {
   name: 'defence',
   summary:
-    'antidistillation sampling of a 9 M teacher with a proxy of 3/7 of its compute, against plain sampling in the same process; a loop ' +
-    "like that of the authors' program in PyTorch beside it; the memory it adds",
+    'antidistillation sampling of teachers of 9 M and 135 M parameters, each with a proxy of 3/7 of its compute, against plain sampling ' +
+    "in the same process; a loop like that of the authors' program in PyTorch beside the smaller; the memory it adds",
   metrics: [
     {
       quantity: 'plain sampling',
@@ -43,16 +51,17 @@ export const defence: BenchCase = {
   async groups(context) {
     const { threads, seconds, peers } = context;
     const speed = threads.flatMap((count) =>
-      RUNS.map(([precision, batch]): Group => {
-        const options = { threads: count, batch, prompt: 16, newTokens: batch === 1 ? 200 : 100, seconds, precision };
-        const { newTokens, prompt } = options;
+      RUNS.map(({ pair, precision, batch }): Group => {
+        const { prompt, newTokens: lengths } = LENGTHS[pair];
+        const newTokens = lengths[batch];
+        const options = { pair, threads: count, batch, prompt, newTokens, seconds, precision };
         const flags = { batch, prompt, new: newTokens, threads: count, seconds };
         const series = [{ who: 'azeotrope', command: { kind: 'measure' as const, name: 'defence', options } }];
         const reference =
-          peers.python === undefined || precision === 'bfloat16'
+          peers.python === undefined || precision === 'bfloat16' || pair !== '9 M'
             ? []
             : [{ who: REFERENCE, command: pythonPeer(peers.python, 'pytorch_antidistillation.py', flags) }];
-        const setting = `${precision === 'float32' ? '' : 'bfloat16, '}9 M, batch ${batch}`;
+        const setting = `${precision === 'float32' ? '' : 'bfloat16, '}${pair}, batch ${batch}`;
         return { setting, threads: count, series: [...series, ...reference] };
       }),
     );

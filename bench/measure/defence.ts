@@ -8,9 +8,10 @@ import type { ProxyArtefact } from '../../src/methods/antidistillation/proxy.js'
 import type { LanguageModel } from '../../src/model/language-model.js';
 import { median } from '../../src/support/statistics.js';
 import { randomModel, randomTokens, withCompiler } from './session.js';
-import { flopPerToken, proxyShape, shapeOf } from './shapes.js';
+import { type DefencePair, defencePairs, flopPerToken } from './shapes.js';
 
 interface DefenceOptions {
+  readonly pair: DefencePair;
   readonly threads: number;
   readonly batch: number;
   readonly prompt: number;
@@ -23,9 +24,9 @@ const ESTIMATORS: readonly EstimatorKind[] = ['central', 'jvp'];
 
 export function measure(options: DefenceOptions): Promise<object> {
   const work = async (compiler: Compiler): Promise<object> => {
-    const { batch, prompt, newTokens } = options;
-    const teacher = randomModel(compiler, shapeOf('b').config);
-    const proxyModel = randomModel(compiler, proxyShape);
+    const { batch, prompt, newTokens, pair } = options;
+    const teacher = randomModel(compiler, defencePairs[pair].teacher);
+    const proxyModel = randomModel(compiler, defencePairs[pair].proxy);
     const proxy = randomProxy(proxyModel);
     const defences = ESTIMATORS.map((estimator) => createDefence(proxyModel, proxy, { estimator }));
     const generators: readonly Generator[] = [

@@ -67,16 +67,22 @@ export function shapeOf(name: ShapeName): Shape {
   return { config: decoderConfig(SIZES[name]), batch, time };
 }
 
-/** A proxy for a teacher of shape b: 3/7 of its parameters, the same vocabulary. */
-export const proxyShape: TransformerConfig = decoderConfig({
-  width: 224,
-  layers: 5,
-  heads: 7,
-  kvHeads: 7,
-  headSize: 32,
-  mlp: 576,
-  vocab: SIZES.b.vocab,
-});
+const smolLm2 = (layers: number): TransformerConfig =>
+  decoderConfig({ width: 576, layers, heads: 9, kvHeads: 3, headSize: 64, mlp: 1536, vocab: 49152 });
+
+/**
+ * Teachers, each with a proxy of 3/7 of its compute and its vocabulary. Together those of 9 M parameters are about as large as a
+ * processor's cache, so that a second model may push out the first; those of SmolLM2-135M's shape are far beyond it, as real models are.
+ */
+export const defencePairs = {
+  '9 M': {
+    teacher: decoderConfig(SIZES.b),
+    proxy: decoderConfig({ width: 224, layers: 5, heads: 7, kvHeads: 7, headSize: 32, mlp: 576, vocab: SIZES.b.vocab }),
+  },
+  '135 M': { teacher: smolLm2(30), proxy: smolLm2(8) },
+} as const;
+
+export type DefencePair = keyof typeof defencePairs;
 
 /** Large enough that weights, not the program, are what memory is spent on: 99 M and 50 M parameters. */
 export const memoryShapes = {

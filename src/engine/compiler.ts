@@ -6,7 +6,15 @@ import { compileGraph } from './onnx/compile.js';
 import type { Precision, StoredForm } from './onnx/emitter.js';
 import { createPackedWeights, type PackedHold } from './packed-weights.js';
 import { SessionCache } from './runtime/session-cache.js';
-import type { Binding, CompiledModel, Runtime, SessionOptions, Tensor, TensorMap } from './runtime/types.js';
+import type {
+  Binding,
+  CompiledModel,
+  PackedInput,
+  Runtime,
+  SessionOptions,
+  Tensor,
+  TensorMap,
+} from './runtime/types.js';
 
 export interface Compiler {
   readonly runtime: Runtime;
@@ -108,7 +116,9 @@ export function createCompiler(runtime: Runtime, compilerOptions: CompilerOption
     });
     const packedNames = Object.keys(entry.packed);
     if (packedNames.length === 0) return { binding: session.bind(inputs, outputs), sources };
-    const hold = packedWeights.hold(packedNames.map((name) => tensors[entry.packed[name]]));
+    const hold = packedWeights.hold(
+      packedNames.map((name) => ({ tensor: tensors[entry.packed[name].source], form: entry.packed[name].form })),
+    );
     packedNames.forEach((name, index) => {
       inputs[name] = hold.tensors[index];
     });
@@ -196,7 +206,7 @@ interface Entry {
   readonly names: TensorNames;
   readonly compile: () => CompiledModel;
   /** Inputs that are packed forms, with the inputs they are made of. */
-  readonly packed: Readonly<Record<string, string>>;
+  readonly packed: Readonly<Record<string, PackedInput>>;
   /** Inputs that are stored blocks, with the inputs whose they are. */
   readonly blocks: Readonly<Record<string, string>>;
 }

@@ -1,11 +1,17 @@
 /** Packed forms of weights: made once for all graphs that read them, and again when the weight has changed. */
 import { packedShape, packingModel } from './onnx/native/packed-weight.js';
 import type { SessionCache } from './runtime/session-cache.js';
-import type { Binding, Runtime, Tensor } from './runtime/types.js';
+import type { Binding, PackedForm, Runtime, Tensor } from './runtime/types.js';
+
+/** A weight, and the form it is wanted in. */
+export interface PackedSource {
+  readonly tensor: Tensor;
+  readonly form: PackedForm;
+}
 
 /** Packed together by one graph, in one block of memory; freed together. */
 interface Group {
-  readonly sources: readonly Tensor[];
+  readonly sources: readonly PackedSource[];
   readonly versions: number[];
   readonly binding: Binding;
   readonly memory: Tensor<'bfloat16'>;
@@ -28,15 +34,15 @@ export interface PackedHold {
 }
 
 export interface PackedWeights {
-  hold(sources: readonly Tensor[]): PackedHold;
+  hold(sources: readonly PackedSource[]): PackedHold;
 }
 
 export function createPackedWeights(runtime: Runtime, sessions: SessionCache): PackedWeights {
-  const known = new Map<Tensor, Packed>();
+  const known = { weight: new Map<Tensor, Packed>(), direction: new Map<Tensor, Packed>() };
 
-  const add = (sources: readonly Tensor[]): void => {
-    const shapes = sources.map(({ shape }) => shape);
-    const sizes = shapes.map((shape) => packedShape(shape)[0]);
+  const add = (sources: readonly PackedSource[]): void => {
+    const packings = sources.map(({ tensor: { shape }, form }) => ({ shape, form }));
+    const sizes = packings.map(({ shape, form }) => packedShape(shape, form)[0]);
     const memory = runtime.tensor('bfloat16', [sizes.reduce((a, b) => a + b, 0)]);
     let offset = 0;
     const tensors = sizes.map((size) => {
@@ -44,29 +50,37 @@ export function createPackedWeights(runtime: Runtime, sessions: SessionCache): P
       offset += size;
       return view;
     });
-    const session = sessions.get(`pack ${shapes.join(' ')}`, () => packingModel(shapes));
+    const key = packings.map(({ shape, form }) => `${form} ${shape}`);
+    const session = sessions.get(`pack ${key.join(' ')}`, () => packingModel(packings));
     const named = (letter: string, all: readonly Tensor[]) =>
       Object.fromEntries(all.map((tensor, index) => [`${letter}${index}`, tensor]));
-    const binding = session.bind(named('w', sources), named('p', tensors));
+    const inputs = named(
+      'w',
+      sources.map(({ tensor }) => tensor),
+    );
+    const binding = session.bind(inputs, named('p', tensors));
     const group = { sources, versions: sources.map(() => -1), binding, memory, numUsers: 0 };
-    sources.forEach((source, index) => {
-      known.set(source, { group, tensor: tensors[index] });
+    sources.forEach(({ tensor, form }, index) => {
+      known[form].set(tensor, { group, tensor: tensors[index] });
     });
   };
 
   const release = (group: Group): void => {
     group.numUsers -= 1;
     if (group.numUsers > 0) return;
-    for (const source of group.sources) known.delete(source);
+    for (const { tensor, form } of group.sources) known[form].delete(tensor);
     group.binding.dispose();
     group.memory.dispose();
   };
 
   return {
     hold(sources) {
-      const missing = [...new Set(sources)].filter((source) => !known.has(source));
+      const missing = (['weight', 'direction'] as const).flatMap((form) => {
+        const tensors = new Set(sources.filter((source) => source.form === form).map(({ tensor }) => tensor));
+        return [...tensors].filter((tensor) => !known[form].has(tensor)).map((tensor) => ({ tensor, form }));
+      });
       if (missing.length > 0) add(missing);
-      const packed = sources.map((source) => known.get(source)!);
+      const packed = sources.map(({ tensor, form }) => known[form].get(tensor)!);
       const groups = [...new Set(packed.map(({ group }) => group))];
       for (const group of groups) group.numUsers += 1;
       return {
@@ -82,7 +96,7 @@ export function createPackedWeights(runtime: Runtime, sessions: SessionCache): P
 function isStale({ sources, versions }: Group): boolean {
   let stale = false;
   for (let index = 0; index < sources.length; index++) {
-    const { version } = sources[index];
+    const { version } = sources[index].tensor;
     if (versions[index] === version) continue;
     versions[index] = version;
     stale = true;

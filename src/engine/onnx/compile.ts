@@ -55,7 +55,7 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
   return {
     bytes,
     inputs: Object.fromEntries(inputs.map(({ name, ...type }) => [name, type])),
-    packed: Object.fromEntries(packed.map(([name, { source }]) => [name, source])),
+    packed: Object.fromEntries(packed.map(([name, { source, form }]) => [name, { source, form }])),
     blocks: Object.fromEntries(blocks.map(([name, { source }]) => [name, source])),
     outputs: Object.fromEntries(
       graph.outputs.map(({ name, value, inPlaceOf }) => [name, { dtype: value.dtype, shape: value.shape, inPlaceOf }]),

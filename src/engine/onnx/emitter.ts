@@ -5,6 +5,7 @@
 import { BackendError, invariant } from '../../support/errors.js';
 import { sameShape, sizeOf } from '../graph/shape-rules.js';
 import type { Dtype, Node, Shape, TypedArray, Value } from '../graph/types.js';
+import type { PackedForm } from '../runtime/types.js';
 import { createGraphView, type GraphView } from './graph-view.js';
 import { type HalfMatrix, halfMatrix, matrixOf, viewedHalf } from './half-matrix.js';
 import type { Attribute, ElementType, OnnxNode, OnnxTensorType } from './model-writer.js';
@@ -52,8 +53,8 @@ export interface Emitter {
   nameOf(value: Value): Name;
   /** The bfloat16 form of a value as a matrix of `width` columns (default: its last axis). */
   halfOf(value: Value, width?: number): HalfMatrix;
-  /** The packed form of a weight [N, K] that is an input of the graph: an input of the model from then on. */
-  packedOf(weight: Value): Name;
+  /** A packed form of a weight [N, K] that is an input of the graph: an input of the model from then on. Default: as a weight. */
+  packedOf(weight: Value, form?: PackedForm): Name;
   /** How an input of the graph is stored, if in blocks. */
   storedOf(value: Value): StoredForm | undefined;
   /** The blocks of an input that is stored so: an input of the model from then on. */
@@ -95,7 +96,7 @@ export interface EmitterState extends Emitter {
   /** Types of what native nodes make: the runtime knows nothing of them otherwise. */
   readonly nativeTypes: Map<Name, NativeOutput>;
   /** Packed inputs with the input each is made of. */
-  readonly packed: Map<Name, { readonly source: Name; readonly shape: Shape }>;
+  readonly packed: Map<Name, { readonly source: Name; readonly form: PackedForm; readonly shape: Shape }>;
   /** Inputs that are stored blocks, with the input whose they are. */
   readonly blocks: Map<Name, { readonly source: Name; readonly sizeBytes: number }>;
 }
@@ -195,11 +196,11 @@ export function createEmitter(
       blocks.set(name, { source, sizeBytes: form.sizeBytes });
       return name;
     },
-    packedOf(weight) {
+    packedOf(weight, form = 'weight') {
       const source = names.get(weight);
       invariant(source !== undefined && view.isInput(weight), 'only inputs have a packed form');
-      const name = `~packed ${source}`;
-      packed.set(name, { source, shape: packedShape(weight.shape) });
+      const name = `~packed ${form} ${source}`;
+      packed.set(name, { source, form, shape: packedShape(weight.shape, form) });
       return name;
     },
     bind: (value, name) => void names.set(value, name),

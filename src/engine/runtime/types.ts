@@ -82,14 +82,23 @@ export interface Session {
   dispose(): void;
 }
 
+/** A weight, or a direction that weights move along, in the order that kernels read. */
+export type PackedForm = 'weight' | 'direction';
+
+/** The input that an input is made of, and the form it has. */
+export interface PackedInput {
+  readonly source: string;
+  readonly form: PackedForm;
+}
+
 /** What a compiled graph takes and gives, and its serialised form. */
 export interface CompiledModel {
   /** ONNX protobuf. */
   readonly bytes: Uint8Array;
   readonly inputs: Readonly<Record<string, { dtype: Dtype; shape: Shape }>>;
   readonly outputs: Readonly<Record<string, { dtype: Dtype; shape: Shape; inPlaceOf: string | undefined }>>;
-  /** Inputs that are a packed form of another input, with its name; none if absent. */
-  readonly packed?: Readonly<Record<string, string>>;
+  /** Inputs that are a packed form of another input; none if absent. */
+  readonly packed?: Readonly<Record<string, PackedInput>>;
   /** Inputs that are the stored blocks of an input of the graph, with its name; none if absent. */
   readonly blocks?: Readonly<Record<string, string>>;
 }

@@ -173,7 +173,10 @@ function emitMoving(
       e,
       moves.map(({ tBias }) => tBias),
     ),
-    ...layers.flatMap(({ inputs: [, weight] }, index) => [e.packedOf(weight), e.packedOf(moves[index].tWeight)]),
+    ...layers.flatMap(({ inputs: [, weight] }, index) => [
+      e.packedOf(weight),
+      e.packedOf(moves[index].tWeight, 'direction'),
+    ]),
   ];
   const all = results.flatMap((value, index) => [value, movedResults[index]]);
   const outputs = all.map(typeOf);
