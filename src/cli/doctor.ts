@@ -37,7 +37,7 @@ function describeKernels({ path, level, numOps, reason, compiler, isStale }: Dia
   return lines;
 }
 
-function describe({ versions, machine, runtime, kernels, bfloat16, rates }: Diagnosis): string {
+function describe({ versions, machine, runtime, kernels, bfloat16, hasBlocks, rates }: Diagnosis): string {
   const binding = runtime.kind === 'c-api' ? 'C API' : 'stock binding';
   const rows: [string, string][] = [
     [
@@ -52,6 +52,10 @@ function describe({ versions, machine, runtime, kernels, bfloat16, rates }: Diag
     ['runtime', `ONNX Runtime through its ${binding}${runtime.reason === null ? '' : ` (${runtime.reason})`}`],
     ...describeKernels(kernels).map((line, index): [string, string] => [index === 0 ? 'kernels' : '', line]),
     ['bfloat16', bfloat16 === 'bfloat16' ? 'computed by the kernels' : 'not here: float32 is computed instead'],
+    [
+      'GGUF blocks',
+      hasBlocks ? 'sampling and scoring in bfloat16 compute on them as they are stored' : 'read as float32 weights',
+    ],
   ];
   if (rates !== null) {
     rows.push(['measured', `${rates.float32Gflops.toFixed(0)} GFLOP/s in float32 matrix products`]);

@@ -16,6 +16,12 @@ export const inspect = defineCommand({
   },
 });
 
+/** What sampling and scoring in bfloat16 keep in memory instead of float32 weights. */
+const blockRows = (bytes: number): [string, string][] =>
+  bytes === 0
+    ? []
+    : [['in blocks', `${formatBytes(bytes)}, computed on as they are where \`azeotrope doctor\` says so`]];
+
 function describe({ config, tokenizer, memory, ...model }: Inspection): string {
   const { numHeads, numKvHeads, headSize, ropeScaling } = config;
   const biases = [config.qkvBias && 'q k v', config.outputBias && 'attention output', config.mlpBias && 'MLP'].filter(
@@ -27,6 +33,7 @@ function describe({ config, tokenizer, memory, ...model }: Inspection): string {
     ['family', config.family],
     ['parameters', `${formatCount(model.numParameters)}${config.tiedHead ? ', head tied to the embedding' : ''}`],
     ['stored as', `${model.dtype} ${model.kind}, ${formatBytes(model.fileBytes)}`],
+    ...blockRows(model.blockBytes),
     ['layers', `${config.numLayers} of width ${config.hiddenSize}, MLP ${config.intermediateSize}`],
     [
       'attention',

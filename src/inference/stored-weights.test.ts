@@ -6,7 +6,7 @@ import { openRuntime } from '../engine/runtime/open.js';
 import { openCheckpoint } from '../model/checkpoint.js';
 import type { TransformerConfig } from '../model/config.js';
 import { BLOCK_FORMATS } from '../model/files/ggml-blocks.js';
-import { type LanguageModel, loadModel } from '../model/language-model.js';
+import { type LanguageModel, loadModel, withLora } from '../model/language-model.js';
 import { parameterSpecs, sizeOfShape } from '../model/parameters.js';
 import { createRandom } from '../support/random.js';
 import { sharedPath } from '../support/shared-data.fixture.js';
@@ -137,6 +137,20 @@ test('a model in blocks samples and scores the bits of the dequantised one, whos
   assert.ok(ofStored < 0.6 * ofPlain, `${ofStored} bytes against ${ofPlain}`);
   stored.dispose();
   assert.ok(runtime.ownedBytes - before < 0.1 * ofPlain, 'blocks go with the model');
+});
+
+test('adapters go beside blocks', { skip }, async () => {
+  const lora = { rank: 4, alpha: 8, targetModules: ['q_proj', 'o_proj', 'up_proj', 'down_proj'] };
+  const [stored, plain] = [true, false].map((isStored) => {
+    const random = createRandom('adapters');
+    const model = withLora(loadModel(compiler, checkpoint(isStored)), lora, { random });
+    for (const [name, tensor] of model.parameters) {
+      if (name.includes('lora_B')) tensor.data.set(tensor.data.map(() => 0.1 * random.normal()));
+    }
+    return model;
+  });
+  assert.deepEqual(await results(stored), await results(plain));
+  for (const model of [stored, plain]) model.dispose();
 });
 
 test('values that change after they were used are what later runs compute with', { skip }, async () => {

@@ -39,10 +39,11 @@ test('rates are of the order of what a processor can do', async () => {
 
 describe('the path in use is told with its reason', () => {
   test('kernels that were switched off are absent, and bfloat16 is float32 then', () => {
-    const { kernels, bfloat16 } = asJson({ AZEOTROPE_KERNELS: 'none' });
+    const { kernels, bfloat16, hasBlocks } = asJson({ AZEOTROPE_KERNELS: 'none' });
     assert.deepEqual([kernels.path, kernels.level, kernels.numOps], ['absent', 'none', 0]);
     assert.equal(kernels.reason, 'AZEOTROPE_KERNELS=none');
     assert.equal(bfloat16, 'float32');
+    assert.equal(hasBlocks, false);
   });
 
   test('a lower level is in use where it is asked for', () => {

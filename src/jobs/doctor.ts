@@ -43,6 +43,8 @@ export interface Diagnosis {
   };
   /** What `--precision bfloat16` means here. */
   readonly bfloat16: 'bfloat16' | 'float32';
+  /** Whether bfloat16 computes on matrices of GGUF files as they are stored. */
+  readonly hasBlocks: boolean;
   /** Null where they were not asked for. */
   readonly rates: MachineRates | null;
 }
@@ -82,6 +84,7 @@ export async function examine(options: DoctorOptions = {}): Promise<Diagnosis> {
         isStale: kernels.origin === 'compiled' && isStale(),
       },
       bfloat16: effectivePrecision(runtime, 'bfloat16'),
+      hasBlocks: kernels.ops.has('DecodeBlocks'),
       rates: options.measure === false ? null : await measureRates(compiler, options),
     };
   } finally {

@@ -14,6 +14,8 @@ export interface Inspection {
   /** Storage type of most weights. */
   readonly dtype: string;
   readonly fileBytes: number;
+  /** Of matrices in blocks that bfloat16 kernels compute on as they are stored (`azeotrope doctor` says whether there are any here). */
+  readonly blockBytes: number;
   readonly config: TransformerConfig;
   readonly tokenizer: {
     readonly numTokens: number;
@@ -60,6 +62,7 @@ export async function inspectModel(location: string, options: OpenOptions = {}):
       numParameters: countParameters(config),
       dtype: checkpoint.dtype,
       fileBytes: checkpoint.fileBytes,
+      blockBytes: checkpoint.parameters.reduce((sum, { name }) => sum + (checkpoint.blocks(name)?.sizeBytes ?? 0), 0),
       config,
       tokenizer:
         tokenizer === undefined
