@@ -69,16 +69,27 @@ export const defence: BenchCase = {
   },
 };
 
-/** A teacher of 99 M and a proxy of 50 M parameters, opened from files. */
+/** A teacher and a proxy opened from files. Central differences are float32 in every precision. */
 async function memoryGroups({ scratch }: BenchContext): Promise<Group[]> {
   const folder = join(scratch, 'defence');
   if (!existsSync(join(folder, 'proxy', 'proxy.json'))) {
     await mkdir(folder, { recursive: true });
     await runCommand({ kind: 'measure', name: 'defence-files', options: { folder } }, 1);
   }
-  return (['central', 'jvp'] as const).map((estimator) => {
-    const options = { folder, estimator, batch: 4, newTokens: 32 };
+  return (
+    [
+      ['central', 'float32'],
+      ['jvp', 'float32'],
+      ['jvp', 'bfloat16'],
+    ] as const
+  ).map(([estimator, precision]) => {
+    const options = { folder, estimator, precision, batch: 4, newTokens: 32 };
     const command = { kind: 'measure' as const, name: 'defence-memory', options };
-    return { setting: `memory, ${estimator}`, threads: 1, rounds: 1, series: [{ who: 'azeotrope', command }] };
+    return {
+      setting: `memory, ${precision === 'float32' ? '' : 'bfloat16, '}${estimator}`,
+      threads: 1,
+      rounds: 1,
+      series: [{ who: 'azeotrope', command }],
+    };
   });
 }

@@ -1,5 +1,7 @@
 /** How much a defence adds to the peak memory of sampling, in sizes of the proxy. */
 import { join } from 'node:path';
+import type { Compiler } from '../../src/engine/compiler.js';
+import type { Precision } from '../../src/engine/onnx/emitter.js';
 import { createGenerator } from '../../src/inference/generator.js';
 import { openModel } from '../../src/jobs/open-model.js';
 import { openProxy } from '../../src/jobs/open-proxy.js';
@@ -13,6 +15,7 @@ interface MemoryOptions {
   /** What `defence-files` wrote. */
   readonly folder: string;
   readonly estimator: EstimatorKind;
+  readonly precision: Precision;
   readonly batch: number;
   readonly newTokens: number;
 }
@@ -21,8 +24,8 @@ const FLOAT_BYTES = 4;
 const PROMPT = 16;
 
 /** Plain sampling first, then defended sampling, in one process: the peak only grows. */
-export function measure({ folder, estimator, batch, newTokens }: MemoryOptions): Promise<object> {
-  return withCompiler(1, async (compiler) => {
+export function measure({ folder, estimator, precision, batch, newTokens }: MemoryOptions): Promise<object> {
+  const work = async (compiler: Compiler): Promise<object> => {
     const teacher = await openModel(join(folder, 'teacher'), { compiler });
     const { vocabSize } = teacher.model.config;
     const requests = Array.from({ length: batch }, (_, row) => ({
@@ -49,5 +52,6 @@ export function measure({ folder, estimator, batch, newTokens }: MemoryOptions):
     proxy.dispose();
     teacher.dispose();
     return { estimator, batch, newTokens, proxyBytes, plainPeakBytes, addedProxies };
-  });
+  };
+  return withCompiler(1, work, precision);
 }

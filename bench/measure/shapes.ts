@@ -84,10 +84,10 @@ export const defencePairs = {
 
 export type DefencePair = keyof typeof defencePairs;
 
-/** Large enough that weights, not the program, are what memory is spent on: 99 M and 50 M parameters. */
+/** Large enough that weights, not the program, are what memory is spent on: 185 M and 96 M parameters. */
 export const memoryShapes = {
-  teacher: decoderConfig({ width: 1024, layers: 8, heads: 16, kvHeads: 4, headSize: 64, mlp: 2816, vocab: 8192 }),
-  proxy: decoderConfig({ width: 768, layers: 7, heads: 12, kvHeads: 4, headSize: 64, mlp: 2048, vocab: 8192 }),
+  teacher: decoderConfig({ width: 1280, layers: 10, heads: 20, kvHeads: 4, headSize: 64, mlp: 3520, vocab: 8192 }),
+  proxy: decoderConfig({ width: 960, layers: 9, heads: 15, kvHeads: 5, headSize: 64, mlp: 2560, vocab: 8192 }),
 } as const;
 
 /** The same shape with another vocabulary. */
