@@ -1,5 +1,6 @@
 import { decode } from '../cases/decode.js';
 import { defence } from '../cases/defence.js';
+import { distill } from '../cases/distill.js';
 import { finetune } from '../cases/finetune.js';
 import { llamaParity } from '../cases/llama-parity.js';
 import { product } from '../cases/product.js';
@@ -14,6 +15,7 @@ export const CASES: readonly BenchCase[] = [
   trainStep,
   decode,
   defence,
+  distill,
   smollm2,
   scaling,
   llamaParity,

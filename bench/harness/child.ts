@@ -8,6 +8,7 @@ const MEASUREMENTS: Readonly<Record<string, () => Promise<{ measure(options: nev
   decode: () => import('../measure/decode.js'),
   defence: () => import('../measure/defence.js'),
   'defence-files': () => import('../measure/defence-files.js'),
+  distill: () => import('../measure/distill.js'),
   'defence-memory': () => import('../measure/defence-memory.js'),
   scoring: () => import('../measure/scoring.js'),
   'export-checkpoint': () => import('../measure/export-checkpoint.js'),

@@ -46,6 +46,9 @@ const smollm2 = (quantity: string, threads: number): Where => {
   return { case: 'smollm2', setting: 'SmolLM2-135M, batch 32', threads, quantity, who: 'transformers' };
 };
 const defended = (setting: string, quantity: string): Where => ({ case: 'defence', setting, threads: 1, quantity });
+const distilled = (setting: string, threads: number, quantity: string): Where => {
+  return { case: 'distill', setting, threads, quantity };
+};
 const ADDED_MEMORY = 'peak memory beyond plain sampling';
 const atLeast = (text: string, limit: number, read: Target['read']): Target => ({ text, limit, isAtLeast: true, read });
 const atMost = (text: string, limit: number, read: Target['read']): Target => ({ text, limit, isAtLeast: false, read });
@@ -124,6 +127,25 @@ const TARGETS: readonly Target[] = [
       2.2,
       measured(defended(`memory, ${estimator}`, ADDED_MEMORY)),
     ),
+  ),
+  ...['0.9 M', '9 M'].flatMap((size) =>
+    BOTH.flatMap((n) => [
+      atMost(
+        `distillation ${size}, threads ${n}: adversarial step / supervised`,
+        4,
+        measured(distilled(size, n, 'adversarial step / supervised step')),
+      ),
+      atLeast(
+        `distillation ${size}, threads ${n}: rollouts / plain decoding`,
+        0.6,
+        measured(distilled(size, n, 'rollouts / plain decoding')),
+      ),
+      atMost(
+        `distillation ${size}, threads ${n}: white-box step / supervised`,
+        1.3,
+        measured(distilled(size, n, 'white-box step / supervised step')),
+      ),
+    ]),
   ),
   ...BOTH.map((n) => atMost(`SmolLM2-135M, threads ${n}: loading, s`, 3, measured(smollm2('loading', n)))),
 ];

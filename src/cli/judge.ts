@@ -61,7 +61,7 @@ export const judge = defineCommand({
       });
       progress?.stop();
       context.signal.throwIfAborted();
-      const { score, interval, lengthControlledScore, numJudged, numUnparsable, failures, spent } = result;
+      const { score, interval, lengthControlledScore, numJudged, numUnparsable, failures, spent, models } = result;
       const number = (value: number | null | undefined) => (value ?? Number.NaN).toFixed(1);
       context.log(
         score === null
@@ -69,6 +69,10 @@ export const judge = defineCommand({
           : `Score ${number(score)} (95 % interval ${number(interval?.lower)} to ${number(interval?.upper)}), at equal length ` +
               `${number(lengthControlledScore)}; ${numJudged} judged, ${numUnparsable} without a readable judgement.`,
       );
+      if (url !== undefined && models.some((served) => served !== model))
+        context.log(
+          `The endpoint answered as ${models.join(', ')}, not as ${model}: name a model exactly (--model), so that scores of another day come from the same judge.`,
+        );
       context.log(`Asked now: ${spent.requests} requests, ${spent.promptTokens} + ${spent.completionTokens} tokens.`);
       if (failures.length > 0)
         throw new ConfigError(

@@ -13,9 +13,13 @@ export interface ResponseToJudge {
 
 export interface JudgeResult extends JudgeSummary {
   readonly judge: Readonly<Record<string, unknown>>;
+  /** Models that answered, as the endpoint names them: more than one, or another than was asked for, where the name is an alias. */
+  readonly models: readonly string[];
+  /** Responses that have no score because the judge did not answer; they do not count as unparsable. */
+  readonly numUnanswered: number;
   readonly promptsVersion: number;
   readonly responses: readonly JudgedResponse[];
-  /** Requests the judge did not answer; run again to ask them again. Their responses have no score. */
+  /** Requests the judge did not answer; run again to ask them again. */
   readonly failures: readonly ChatFailure[];
   /** Tokens that were paid for now; what was kept from before cost nothing. */
   readonly spent: { readonly requests: number; readonly promptTokens: number; readonly completionTokens: number };
@@ -81,12 +85,18 @@ export async function judgeResponses(
     length: response.length,
     referenceLength: references.answers.get(id)?.text.length ?? 0,
   }));
+  const failures = [...references.failures, ...comparisons.failures];
+  const unanswered = new Set(failures.map(({ id }) => id));
+  const isAnswered = ({ id }: { id: string }) => [id, `${id}/1`, `${id}/2`].every((each) => !unanswered.has(each));
+  const given = [...references.answers.values(), ...comparisons.answers.values()];
   return {
-    ...summarizeScores(responses),
+    ...summarizeScores(responses.filter(isAnswered)),
+    numUnanswered: responses.filter((response) => !isAnswered(response)).length,
+    models: [...new Set(given.flatMap(({ model }) => model ?? []))].sort(),
     judge: judge.identity,
     promptsVersion: JUDGE_PROMPTS_VERSION,
     responses,
-    failures: [...references.failures, ...comparisons.failures],
+    failures,
     spent,
   };
 }

@@ -96,6 +96,27 @@ describe('a judgement', () => {
     assert.deepEqual([judge.asked.length, again.spent.requests, again.score], [6, 0, 50], 'kept, not asked again');
   });
 
+  test('what the judge did not answer is counted apart from what could not be read; who answered is told', async () => {
+    const cache = await mkdtemp(join(folder, 'silent-'));
+    const speaking = judgeThat(({ id }) => (id === 'b/2' ? 'Hm.' : '6 4'));
+    const judge: Responder = {
+      ...speaking,
+      async answerAll(requests, { onAnswer }) {
+        const silent = requests.filter(({ id }) => id === 'a/1');
+        await speaking.answerAll(
+          requests.filter((request) => !silent.includes(request)),
+          { onAnswer: (answer) => onAnswer({ ...answer, model: 'judge-1-2026-01-01' }) },
+        );
+        return silent.map(({ id }) => ({ id, message: 'status 500' }));
+      },
+    };
+    const { numUnanswered, numUnparsable, numJudged, failures, models, score } = await judgeResponses(judge, rows, {
+      cache,
+    });
+    assert.deepEqual([numUnanswered, numUnparsable, numJudged, failures.length, score], [1, 1, 0, 1, null]);
+    assert.deepEqual(models, ['judge-1-2026-01-01']);
+  });
+
   test('a response with one readable order only has no score', async () => {
     const cache = await mkdtemp(join(folder, 'half-'));
     const judge = judgeThat(({ id }) =>

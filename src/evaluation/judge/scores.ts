@@ -21,7 +21,7 @@ export interface JudgeSummary {
   /** The score at equal length: the intercept of a line through scores over ln(length/reference length). */
   readonly lengthControlledScore: number | null;
   readonly numJudged: number;
-  /** Responses that have no score. */
+  /** Responses of which the judge's words could not be read: they have no score. */
   readonly numUnparsable: number;
 }
 
