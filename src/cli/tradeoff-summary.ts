@@ -35,7 +35,9 @@ export function summarizeRun({ tradeoff, details }: RunTables): string {
         ]
       : []),
   ];
-  const quick = details.isQuick ? 'A quick run: fewer seeds and points than the whole run; its numbers are rough.\n\n' : '';
+  const quick = details.isQuick
+    ? 'A quick run: fewer seeds and points than the whole run; its numbers are rough.\n\n'
+    : '';
   return `\n${quick}${wrap(`${headline} ${verdict}`.trim())}\n\n${alignColumns(rows)}\n  Correct answers, with 95 % intervals.\n\n${texts.map((text) => wrap(text)).join('\n')}\n`;
 }
 

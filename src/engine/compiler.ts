@@ -182,11 +182,9 @@ function withPacked(binding: Binding, hold: PackedHold): Binding {
   let isDisposed = false;
   return {
     async run() {
-      // Runs are in call order, so none of them needs to be waited for before the next is asked for.
-      const packing = hold.stale().map((each) => each.run());
-      const run = binding.run();
-      if (packing.length > 0) await Promise.all(packing);
-      await run;
+      const stale = hold.stale();
+      if (stale.length > 0) await Promise.all(stale.map((each) => each.run()));
+      await binding.run();
     },
     runSync() {
       for (const each of hold.stale()) each.runSync();

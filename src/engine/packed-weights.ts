@@ -40,16 +40,8 @@ export interface PackedWeights {
 export function createPackedWeights(runtime: Runtime, sessions: SessionCache): PackedWeights {
   const known = { weight: new Map<Tensor, Packed>(), direction: new Map<Tensor, Packed>() };
 
-  const add = (sources: readonly PackedSource[]): void => {
+  const packing = (sources: readonly PackedSource[], targets: readonly Tensor[]): Binding => {
     const packings = sources.map(({ tensor: { shape }, form }) => ({ shape, form }));
-    const sizes = packings.map(({ shape, form }) => packedShape(shape, form)[0]);
-    const memory = runtime.tensor('bfloat16', [sizes.reduce((a, b) => a + b, 0)]);
-    let offset = 0;
-    const tensors = sizes.map((size) => {
-      const view = runtime.view(memory, offset, [size]);
-      offset += size;
-      return view;
-    });
     const key = packings.map(({ shape, form }) => `${form} ${shape}`);
     const session = sessions.get(`pack ${key.join(' ')}`, () => packingModel(packings));
     const named = (letter: string, all: readonly Tensor[]) =>
@@ -58,7 +50,51 @@ export function createPackedWeights(runtime: Runtime, sessions: SessionCache): P
       'w',
       sources.map(({ tensor }) => tensor),
     );
-    const binding = session.bind(inputs, named('p', tensors));
+    return session.bind(inputs, named('p', targets));
+  };
+
+  /** Sources whose values are made when asked for never stand in memory together. */
+  const packingOneByOne = (sources: readonly PackedSource[], targets: readonly Tensor[]): Binding => {
+    const bindOne = ({ tensor, form }: PackedSource, index: number) => {
+      const { shape, read } = tensor;
+      const values = read === undefined ? undefined : runtime.tensor('float32', shape);
+      read?.(values!.data);
+      const binding = packing([{ tensor: values ?? tensor, form }], [targets[index]]);
+      const release = () => {
+        binding.dispose();
+        values?.dispose();
+      };
+      return { binding, release };
+    };
+    return {
+      async run() {
+        for (const [index, source] of sources.entries()) {
+          const { binding, release } = bindOne(source, index);
+          await binding.run().finally(release);
+        }
+      },
+      runSync() {
+        for (const [index, source] of sources.entries()) {
+          const { binding, release } = bindOne(source, index);
+          binding.runSync();
+          release();
+        }
+      },
+      dispose() {},
+    };
+  };
+
+  const add = (sources: readonly PackedSource[]): void => {
+    const sizes = sources.map(({ tensor: { shape }, form }) => packedShape(shape, form)[0]);
+    const memory = runtime.tensor('bfloat16', [sizes.reduce((a, b) => a + b, 0)]);
+    let offset = 0;
+    const tensors = sizes.map((size) => {
+      const view = runtime.view(memory, offset, [size]);
+      offset += size;
+      return view;
+    });
+    const isLate = sources.some(({ tensor }) => tensor.read !== undefined);
+    const binding = isLate ? packingOneByOne(sources, tensors) : packing(sources, tensors);
     const group = { sources, versions: sources.map(() => -1), binding, memory, numUsers: 0 };
     sources.forEach(({ tensor, form }, index) => {
       known[form].set(tensor, { group, tensor: tensors[index] });

@@ -35,10 +35,11 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
   const packed = [...emitter.packed];
   const blocks = [...emitter.blocks];
   const used = new Set([...named.flatMap((node) => node.inputs), ...graph.outputs.map(({ name }) => name)]);
-  // What is read as blocks alone is no input: its values need not exist.
+  // What is read in another form alone is no input: its values need not exist.
+  const replaced = new Set([...packed, ...blocks].map(([, { source }]) => source));
   const inputs = [
     ...graph.inputs
-      .filter(({ name }) => used.has(name) || !blocks.some(([, { source }]) => source === name))
+      .filter(({ name }) => used.has(name) || !replaced.has(name))
       .map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
     ...packed.map(([name, { shape }]) => ({ name, dtype: 'bfloat16', shape }) as const),
     ...blocks.map(([name, { sizeBytes }]) => ({ name, dtype: 'uint8', shape: [sizeBytes] }) as const),

@@ -41,6 +41,10 @@ export function createRuntime(driver: Driver, numThreads: number, fallbackReason
       assertLive();
       return store.createStored(specs);
     },
+    lazy(shape, read) {
+      assertLive();
+      return store.createLazy(shape, read);
+    },
     session(model, options = {}) {
       assertLive();
       return createSession(context, model, driver.compile(model.bytes, options));

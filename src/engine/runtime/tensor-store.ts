@@ -11,6 +11,7 @@ export class HostTensor<D extends Dtype = Dtype> implements Tensor<D> {
   #version = 0;
   readonly #onDispose: ((tensor: HostTensor) => void) | undefined;
   readonly #blocks: StoredBlocks | undefined;
+  readonly #read: ((into: Float32Array) => void) | undefined;
 
   constructor(
     readonly store: TensorStore,
@@ -21,11 +22,12 @@ export class HostTensor<D extends Dtype = Dtype> implements Tensor<D> {
     /** The tensor whose memory a view lies in. */
     readonly base: HostTensor | undefined,
     onDispose?: (tensor: HostTensor) => void,
-    blocks?: StoredBlocks,
+    made?: { blocks?: StoredBlocks; read?: (into: Float32Array) => void },
   ) {
     this.#data = data;
     this.#onDispose = onDispose;
-    this.#blocks = blocks;
+    this.#blocks = made?.blocks;
+    this.#read = made?.read;
   }
 
   get isUsable(): boolean {
@@ -38,6 +40,10 @@ export class HostTensor<D extends Dtype = Dtype> implements Tensor<D> {
 
   get blocks(): StoredBlocks | undefined {
     return this.#version === 0 ? this.#blocks : undefined;
+  }
+
+  get read(): ((into: Float32Array) => void) | undefined {
+    return typeof this.#data === 'function' ? this.#read : undefined;
   }
 
   /** Notes that the content may have changed. */
@@ -136,11 +142,28 @@ export class TensorStore {
   }
 
   #storedTensor(spec: StoredSpec, bytes: Tensor<'uint8'>, onDispose: () => void): Tensor<'float32'> {
-    const count = numElements(spec.shape);
+    const read = (into: Float32Array): void => {
+      spec.read(this.resolve(bytes, 'a tensor of stored blocks').memory as Uint8Array, into);
+    };
+    return this.#lateTensor(spec.shape, read, { made: { blocks: { format: spec.format, bytes } }, onDispose });
+  }
+
+  /** See `Runtime.lazy`. */
+  createLazy(shape: Shape, read: (into: Float32Array) => void): Tensor<'float32'> {
+    return this.#lateTensor(shape, read, { made: { read }, onDispose: () => {} });
+  }
+
+  /** A tensor that takes memory when something first asks for its values. */
+  #lateTensor(
+    shape: Shape,
+    read: (into: Float32Array) => void,
+    { made, onDispose }: { made: ConstructorParameters<typeof HostTensor>[6]; onDispose: () => void },
+  ): Tensor<'float32'> {
+    const count = numElements(shape);
     const materialize = (): Float32Array => {
       const memory = this.#allocate(count * ELEMENT_TYPES.float32.sizeBytes);
       const values = new Float32Array(memory.buffer, memory.byteOffset, count);
-      spec.read(this.resolve(bytes, 'a tensor of stored blocks').memory as Uint8Array, values);
+      read(values);
       this.#owned.set(tensor, memory);
       this.ownedBytes += count * ELEMENT_TYPES.float32.sizeBytes;
       return values;
@@ -149,9 +172,8 @@ export class TensorStore {
       this.#free(owner);
       onDispose();
     };
-    const blocks = { format: spec.format, bytes };
-    const tensor = new HostTensor(this, 'float32', [...spec.shape], materialize, undefined, dispose, blocks);
-    return tensor;
+    const tensor: HostTensor = new HostTensor(this, 'float32', [...shape], materialize, undefined, dispose, made);
+    return tensor as Tensor<'float32'>;
   }
 
   adopt<D extends Dtype>(dtype: D, shape: Shape, data: DtypeArrays[D]): Tensor<D> {

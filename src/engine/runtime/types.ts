@@ -30,6 +30,8 @@ export interface Tensor<D extends Dtype = Dtype> {
   readonly version: number;
   /** Of a tensor of `stored`: its values as they are stored, until its content may have changed. */
   readonly blocks?: StoredBlocks | undefined;
+  /** Of a tensor of `lazy`: writes its values, as long as they have not been made. */
+  readonly read?: ((into: Float32Array) => void) | undefined;
   /** Frees the memory (views made of it become unusable). A second call does nothing. */
   dispose(): void;
 }
@@ -142,6 +144,11 @@ export interface Runtime {
    * asks for them (`data`, or a graph that reads them as float32).
    */
   stored(specs: readonly StoredSpec[]): Tensor<'float32'>[];
+  /**
+   * A tensor whose values `read` writes, into memory of its own, when something first asks for them. Packing asks `read` alone, with
+   * memory that it soon gives back.
+   */
+  lazy(shape: Shape, read: (into: Float32Array) => void): Tensor<'float32'>;
   /** Compiles. Takes 5–500 ms; keep sessions (`SessionCache`). Errors: BackendError with the runtime's words. */
   session(model: CompiledModel, options?: SessionOptions): Session;
   /** Bytes of tensor memory now owned: views and adopted memory count nothing. */

@@ -83,9 +83,8 @@ function companionsOf(
     if (estimator === 'jvp') {
       const direction = new Map<string, Tensor<'float32'>>();
       for (const [name, { shape }] of model.parameters) {
-        const tensor = keep(model.compiler.runtime.tensor('float32', shape));
-        readGradient(name, tensor.data);
-        direction.set(name, tensor);
+        const read = (into: Float32Array) => readGradient(name, into);
+        direction.set(name, keep(model.compiler.runtime.lazy(shape, read)));
       }
       return { companions: [{ model, direction, runner: undefined }], dispose };
     }

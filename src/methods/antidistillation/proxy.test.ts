@@ -82,7 +82,11 @@ const changeRecord = (name: string, change: (record: Record<string, unknown>) =>
 test('what is no proxy, damaged, or of another model is refused in one sentence that says what to do', async () => {
   const other = await loadGoldenModel(compiler, golden.teacher);
   const refused: [string, typeof config, RegExp][] = [
-    [join(root, 'nowhere'), config, /nowhere is no proxy: there is no proxy\.json in it\. Make one with azeotrope proxy\./],
+    [
+      join(root, 'nowhere'),
+      config,
+      /nowhere is no proxy: there is no proxy\.json in it\. Make one with azeotrope proxy\./,
+    ],
     [folder, other.config, /proxy was made with a model, a model of another configuration\. Name that model/],
     [
       changeRecord('old', (record) => void Object.assign(record, { schemaVersion: 0 })),
