@@ -92,18 +92,15 @@ async function derivatives(
   name: string,
   prompts: readonly number[][],
   chunkSize: number,
+  isLate = false,
 ): Promise<number[][]> {
   const model = modelOf(name, compiler);
   const random = createRandom('direction');
   const direction = new Map(
-    [...model.parameters].map(([key, { shape, data }]) => [
-      key,
-      runtime.tensor(
-        'float32',
-        shape,
-        data.map(() => 0.02 * random.normal()),
-      ),
-    ]),
+    [...model.parameters].map(([key, { shape, data }]) => {
+      const values = data.map(() => 0.02 * random.normal());
+      return [key, isLate ? runtime.lazy(shape, (into) => into.set(values)) : runtime.tensor('float32', shape, values)];
+    }),
   );
   const runner = createStepRunner(model, { maxBatch: prompts.length, maxCacheBytes: 2 ** 30, direction });
   const sequences = prompts.map((promptTokens) => ({ promptTokens, tokens: [] as number[] }) as unknown as Sequence);
@@ -116,6 +113,12 @@ async function derivatives(
   }
   await runner.decode(prompts.length, sequences, used);
   const result = [...runner.result(prompts.length).data];
+  const matrices = [...direction].filter(([key]) => key.endsWith('_proj.weight'));
+  if (isLate)
+    assert.ok(
+      matrices.every(([, { read }]) => read !== undefined),
+      'packed without values of their own',
+    );
   runner.dispose();
   for (const tensor of direction.values()) tensor.dispose();
   model.dispose();
@@ -174,6 +177,7 @@ describe('in bfloat16', { skip }, () => {
       for (const [index, prompt] of prompts.entries()) {
         assert.deepEqual(await derivatives(half, name, [prompt], 16), alone[index], `prompt of ${prompt.length}`);
       }
+      assert.deepEqual(await derivatives(half, name, prompts.slice(0, 3), 256, true), together);
       for (const [index, row] of exact.entries()) {
         const size = Math.hypot(...row);
         const error = Math.hypot(...row.map((value, at) => value - together[index][at]));

@@ -89,6 +89,28 @@ export function testLifeTimes(runtime: Runtime, open: (threads: number) => Runti
     assert.equal(runtime.ownedBytes, before);
   });
 
+  test('values of a late tensor are made once, when first asked for, and take memory from then on', () => {
+    const before = runtime.ownedBytes;
+    let numReads = 0;
+    const late = runtime.lazy([3], (into) => {
+      numReads += 1;
+      into.set([1, 2, 3]);
+    });
+    assert.equal(runtime.ownedBytes, before);
+    const copy = new Float32Array(3);
+    late.read?.(copy);
+    assert.deepEqual([...copy, runtime.ownedBytes - before, numReads], [1, 2, 3, 0, 1]);
+    const y = runtime.tensor('float32', [3]);
+    const session = runtime.session(doubling([3]));
+    const binding = session.bind({ x: late }, { y });
+    binding.runSync();
+    assert.deepEqual([...y.data], [2, 4, 6]);
+    assert.deepEqual([...late.data, numReads, late.read], [1, 2, 3, 2, undefined]);
+    assert.equal(runtime.ownedBytes - before, 24);
+    for (const each of [binding, session, late, y]) each.dispose();
+    assert.equal(runtime.ownedBytes, before);
+  });
+
   test('memory that cannot be had is an error that names the bytes', () => {
     const before = runtime.ownedBytes;
     assert.throws(() => runtime.tensor('float32', [2 ** 50]), errorLike(/4503599627370496 bytes/, BackendError));
