@@ -83,10 +83,10 @@ function overlapOf(rollout: Rollout, teacher: TrainingExample): number {
 }
 
 function warmupRate(config: GadConfig, plan: GadPlan, step: number): number {
-  const { learningRate, schedule: kind, discriminatorOnlySteps, discriminator } = config.warmup;
+  const { learningRate, schedule: kind, finalFraction, discriminatorOnlySteps, discriminator } = config.warmup;
   const alone = discriminator ? discriminatorOnlySteps : 0;
   const totalSteps = Math.max(1, plan.warmupSteps - alone);
-  const schedule = { kind, learningRate, totalSteps, warmupSteps: Math.round(totalSteps / 20), finalFraction: 0.1 };
+  const schedule = { kind, learningRate, totalSteps, warmupSteps: Math.round(totalSteps / 20), finalFraction };
   return learningRateAt(schedule, step - alone);
 }
 
