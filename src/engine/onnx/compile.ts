@@ -32,9 +32,9 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
     nameOutputs(graph, emitter),
     graph.outputs.map(({ name }) => name),
   );
-  const packed = [...emitter.packed];
   const blocks = [...emitter.blocks];
   const used = new Set([...named.flatMap((node) => node.inputs), ...graph.outputs.map(({ name }) => name)]);
+  const packed = [...emitter.packed].filter(([name]) => used.has(name));
   // What is read as blocks alone is no input: its values need not exist.
   const inputs = [
     ...graph.inputs
@@ -55,7 +55,7 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
   return {
     bytes,
     inputs: Object.fromEntries(inputs.map(({ name, ...type }) => [name, type])),
-    packed: Object.fromEntries(packed.map(([name, { source, form }]) => [name, { source, form }])),
+    packed: Object.fromEntries(packed.map(([name, { form, sources }]) => [name, { form, sources }])),
     blocks: Object.fromEntries(blocks.map(([name, { source }]) => [name, source])),
     outputs: Object.fromEntries(
       graph.outputs.map(({ name, value, inPlaceOf }) => [name, { dtype: value.dtype, shape: value.shape, inPlaceOf }]),
