@@ -15,6 +15,11 @@ const warmupSchema = z.strictObject({
   discriminatorOnlySteps: z.int().min(0).default(10).describe('first steps, in which the student stays as it is'),
   learningRate: z.number().positive().default(5e-6).describe("of the student; the paper's for 7B"),
   schedule: z.enum(['constant', 'linear', 'cosine']).default('constant').describe('of its learning rate'),
+  discriminatorLearningRate: z
+    .number()
+    .positive()
+    .optional()
+    .describe('of the discriminator meanwhile; default: discriminator.learningRate'),
   finalFraction: z.number().min(0).max(1).default(0.1).describe('share of its learning rate left at the last step'),
   groupSize: z.int().min(1).default(8).describe('samples of each prompt for the discriminator'),
 });

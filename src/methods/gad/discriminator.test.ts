@@ -172,12 +172,12 @@ describe('training the discriminator', () => {
       const discriminator = makers.transformer();
       const settings = gadSchema.parse({
         microBatchTokens: 32,
-        discriminator: { learningRate: 0.02, gradientClip: 1, ...options },
+        discriminator: { gradientClip: 1, ...options },
       });
       const trainer = createDiscriminatorTrainer(discriminator, settings, createRandom(2));
       let accuracy = 0;
       for (let step = 1; step <= 40; step++) {
-        accuracy = (await trainer.update(groups, await trainer.score(groups), step)).accuracy;
+        accuracy = (await trainer.update(groups, await trainer.score(groups), { step, learningRate: 0.02 })).accuracy;
       }
       assert.equal(accuracy, 1);
       trainer.dispose();

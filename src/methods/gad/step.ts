@@ -49,7 +49,11 @@ export async function takeStep(
     });
   const reinforced = phase === 'adversarial' ? await policy.reinforce(rewarded(), config.learningRate) : undefined;
   const studentMs = clock();
-  const criticised = updatesDiscriminator ? await critic.update(groups, scores, step) : undefined;
+  const criticRate =
+    (phase === 'warmup' ? config.warmup.discriminatorLearningRate : undefined) ?? config.discriminator.learningRate;
+  const criticised = updatesDiscriminator
+    ? await critic.update(groups, scores, { step, learningRate: criticRate })
+    : undefined;
   const discriminatorMs = clock();
 
   const drawn = rollouts.flat();
