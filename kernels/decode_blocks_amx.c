@@ -90,17 +90,23 @@ static void configure_for(int64_t rows) {
   __asm__ volatile("ldtilecfg %0" ::"m"(config) : "memory");
 }
 
-/* Sums of 16 output features × 16 rows, as rows: c [16, 16], or [16] of one row. */
-static inline void rows_of(const float *c, int is_one, __m512 rows[16]) {
-  for (int i = 0; i < (is_one ? 1 : 16); i++) rows[i] = _mm512_load_ps(c + 16 * i);
-  if (!is_one) transpose((__m512i *)rows);
-}
-
 /* Where sums go: rows `row` … `row` + `count` − 1, columns n … n + 15 of a part. */
 typedef struct {
   int part, is_one;
   int64_t row, count, n;
 } Place;
+
+/* c [16 output features, 16 rows], or [16] of one row, plus the bias of each feature from n on. */
+static inline void add_bias(const float *c, const Place *at, const float *bias, int64_t width, __m512 sums[16]) {
+  if (at->is_one) {
+    sums[0] = _mm512_load_ps(c);
+    if (bias) sums[0] = _mm512_add_ps(sums[0], _mm512_maskz_loadu_ps(first_lanes(width - at->n), bias + at->n));
+    return;
+  }
+  for (int i = 0; i < 16; i++) sums[i] = _mm512_load_ps(c + 16 * i);
+  if (bias)
+    for (int i = 0; i < MIN(width - at->n, 16); i++) sums[i] = _mm512_add_ps(sums[i], each(bias[at->n + i]));
+}
 
 /* c: sums of the part; up: those of the next one, gated by c, or null. */
 static __attribute__((noinline)) void finish_group(const BlockJob *b, Place at, const float *c, const float *up) {
@@ -109,23 +115,18 @@ static __attribute__((noinline)) void finish_group(const BlockJob *b, Place at, 
   const __mmask16 lanes = first_lanes(part->n - at.n);
   if (!lanes || side->y == NULL) return;
   const int64_t start = at.row * part->n + at.n;
-  const float *residual = b->job.plain.residual, *up_bias = up ? part[1].plain.bias : NULL;
-  const __m512 zero = _mm512_setzero_ps();
-  const __m512 bias = side->bias ? _mm512_maskz_loadu_ps(lanes, side->bias + at.n) : zero;
-  const __m512 second = up_bias ? _mm512_maskz_loadu_ps(lanes, up_bias + at.n) : zero;
+  const float *residual = b->job.plain.residual;
   __m512 sums[16], ups[16];
-  rows_of(c, at.is_one, sums);
-  if (up) rows_of(up, at.is_one, ups);
+  add_bias(c, &at, side->bias, part->n, sums);
+  if (up) {
+    add_bias(up, &at, part[1].plain.bias, part->n, ups);
+    for (int i = 0; i < (at.is_one ? 1 : 16); i++) sums[i] = _mm512_mul_ps(_mm512_mul_ps(sums[i], sigmoid_ps(sums[i])), ups[i]);
+  }
+  if (!at.is_one) transpose((__m512i *)sums);
   for (int64_t r = 0; r < at.count; r++) {
     const int64_t to = start + r * part->n;
     __m512 sum = sums[r];
-    if (side->bias) sum = _mm512_add_ps(sum, bias);
-    if (up) {
-      const __m512 other = up_bias ? _mm512_add_ps(ups[r], second) : ups[r];
-      sum = _mm512_mul_ps(_mm512_mul_ps(sum, sigmoid_ps(sum)), other);
-    } else if (residual) {
-      sum = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, residual + to), sum);
-    }
+    if (residual) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, residual + to), sum);
     _mm512_mask_storeu_ps(side->y + to, lanes, sum);
   }
 }
@@ -206,60 +207,75 @@ static void few_rows(const BlockJob *b, int64_t from, int64_t to, const bf16 *x,
   }
 }
 
-/* c [2 groups, 2 blocks of rows, 16, 16] of a [2, kt] tiles and x [1 or 2, kt] */
-static void multiply_groups(const bf16 *a, const bf16 *x, int64_t kt, int is_wide, float c[2][2][16 * 16]) {
-  const bf16 *second = a + kt * TILE, *more = x + kt * TILE;
-  TILE_ZERO(0);
-  TILE_ZERO(1);
-  TILE_ZERO(2);
-  TILE_ZERO(3);
-  for (int64_t t = 0; t < kt; t++) {
-    TILE_LOAD(4, x + t * TILE, 64);
-    TILE_LOAD(6, a + t * TILE, 64);
-    TILE_PRODUCT(0, 6, 4);
-    TILE_LOAD(7, second + t * TILE, 64);
-    TILE_PRODUCT(2, 7, 4);
-    if (is_wide) {
-      TILE_LOAD(5, more + t * TILE, 64);
-      TILE_PRODUCT(1, 6, 5);
-      TILE_PRODUCT(3, 7, 5);
-    }
-  }
-  TILE_STORE(0, c[0][0], 64);
-  TILE_STORE(1, c[0][1], 64);
-  TILE_STORE(2, c[1][0], 64);
-  TILE_STORE(3, c[1][1], 64);
+/* Makes the tiles of a pair one at a time: [2, kt]. */
+typedef struct {
+  Group group[2];
+  Scales scales[2][4] ALIGNED;
+  int64_t made;
+} Maker;
+
+static inline void begin_pair(const BlockJob *b, int64_t from, int64_t index, uint8_t *copy, Maker *maker) {
+  const Pair pair = pair_of(b, from, index);
+  for (int g = 0; g < 2; g++) maker->group[g] = group_of(b, pair.part[g], pair.n[g], copy + g * GROUP * b->row_bytes[pair.part[g]]);
+  maker->made = 0;
+}
+static inline void make_next(Maker *maker, int64_t kt, bf16 *tiles) {
+  const int64_t g = maker->made % 2, t = maker->made / 2;
+  make_tile(maker->group + g, t, kt, maker->scales[g], tiles + (g * kt + t) * TILE);
+  maker->made++;
 }
 
-/* Rows `first` … `first` + `count` − 1 by panels. */
+/*
+ * More than 32 rows: each pair meets them in blocks of 32, tiles as above. Between its products the tiles of the next pair are made.
+ */
 static void many_rows(const BlockJob *b, const Range *range, uint8_t *copy) {
-  const int64_t kt = b->kt;
+  const int64_t kt = b->kt, num_blocks = (range->count + 31) / 32;
+  const int64_t num_pairs = (range->to - range->from) * (b->job.is_gated ? 2 : 1);
   const int is_gated = b->job.is_gated;
-  bf16 *tiles = az_take((size_t)((is_gated ? 4 : 2) * kt * TILE) * sizeof(bf16));
-  Scales scales[4] ALIGNED;
-  float c[2][2][16 * 16] ALIGNED, d[2][2][16 * 16] ALIGNED;
+  bf16 *memory = az_take((size_t)(4 * kt * TILE) * sizeof(bf16));
+  Maker maker;
+  float c[2][2][16 * 16] ALIGNED;
   configure_for(range->count);
-  for (int64_t p = range->from; p < range->to; p++) {
-    int64_t panel;
-    const int part = (int)(part_of(&b->job, p, &panel) - b->job.part);
-    for (int g = 0; g < (is_gated ? 4 : 2); g++) {
-      const Group group = group_of(b, part + g / 2, panel * PANEL + g % 2 * GROUP, copy);
-      for (int64_t t = 0; t < kt; t++) make_tile(&group, t, kt, scales, tiles + (g * kt + t) * TILE);
-    }
+  begin_pair(b, range->from, 0, copy, &maker);
+  while (maker.made < 2 * kt) make_next(&maker, kt, memory);
+  for (int64_t p = 0; p < num_pairs; p++) {
+    const Pair pair = pair_of(b, range->from, p);
+    const bf16 *first = memory + p % 2 * 2 * kt * TILE, *second = first + kt * TILE;
+    bf16 *next = memory + (p + 1) % 2 * 2 * kt * TILE;
+    int64_t due = p + 1 < num_pairs ? 0 : INT64_MIN / 2; /* two tiles for each of num_blocks steps */
+    if (p + 1 < num_pairs) begin_pair(b, range->from, p + 1, copy, &maker);
     for (int64_t r = 0; r < range->count; r += 32) {
       const int64_t row = range->first + r, count = MIN(range->count - r, 32);
-      const bf16 *x = b->x + row / 16 * kt * TILE;
-      multiply_groups(tiles, x, kt, count > 16, c);
-      if (is_gated) multiply_groups(tiles + 2 * kt * TILE, x, kt, count > 16, d);
-      for (int i = 0; i < 4; i++) {
-        const int half = i / 2, later = i % 2 * 16;
-        if (later >= count) continue;
-        const Place at = {.part = part, .row = row + later, .count = MIN(count - later, 16), .n = panel * PANEL + half * GROUP};
-        finish_group(b, at, c[half][i % 2], is_gated ? d[half][i % 2] : NULL);
+      const bf16 *x = b->x + row / 16 * kt * TILE, *more = x + kt * TILE;
+      TILE_ZERO(0);
+      TILE_ZERO(1);
+      TILE_ZERO(2);
+      TILE_ZERO(3);
+      for (int64_t t = 0; t < kt; t++) {
+        TILE_LOAD(4, x + t * TILE, 64);
+        TILE_LOAD(6, first + t * TILE, 64);
+        TILE_PRODUCT(0, 6, 4);
+        TILE_LOAD(7, second + t * TILE, 64);
+        TILE_PRODUCT(2, 7, 4);
+        if (count > 16) {
+          TILE_LOAD(5, more + t * TILE, 64);
+          TILE_PRODUCT(1, 6, 5);
+          TILE_PRODUCT(3, 7, 5);
+        }
+        for (due += 2; due >= num_blocks; due -= num_blocks) make_next(&maker, kt, next);
       }
+      TILE_STORE(0, c[0][0], 64);
+      TILE_STORE(1, c[0][1], 64);
+      TILE_STORE(2, c[1][0], 64);
+      TILE_STORE(3, c[1][1], 64);
+      for (int g = 0; g < (is_gated ? 1 : 2); g++)
+        for (int64_t later = 0; later < count; later += 16) {
+          const Place at = {.part = pair.part[g], .row = row + later, .count = MIN(count - later, 16), .n = pair.n[g]};
+          finish_group(b, at, c[g][later / 16], is_gated ? c[1][later / 16] : NULL);
+        }
     }
   }
-  az_give(tiles);
+  az_give(memory);
 }
 
 static void pack_task(void *arg, size_t index) {

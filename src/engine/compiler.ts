@@ -35,6 +35,11 @@ interface BindOptions extends Pick<SessionOptions, 'plannedMemory'> {
    * such graphs together, and again when they have changed. Default: false.
    */
   readonly constantWeights?: boolean | undefined;
+  /**
+   * Inputs of a graph of training that change seldom (what is not trained): their packed forms are kept beside them, as with
+   * `constantWeights`. Default: none.
+   */
+  readonly frozen?: readonly string[] | undefined;
 }
 
 /** A precision that is asked for; `auto`: bfloat16 where the runtime has kernels for it. */
@@ -77,7 +82,7 @@ export function createCompiler(runtime: Runtime, compilerOptions: CompilerOption
     key: string,
     build: (g: GraphBuilder) => void,
     tensors: TensorMap,
-    { precision: asked, plannedMemory, constantWeights: areConstant = false }: BindOptions,
+    { precision: asked, plannedMemory, constantWeights: areConstant = false, frozen = [] }: BindOptions,
   ): Attached => {
     const precision = asked === undefined ? defaultPrecision : effectivePrecision(runtime, asked);
     const constantWeights = areConstant && precision === 'bfloat16';
@@ -88,8 +93,10 @@ export function createCompiler(runtime: Runtime, compilerOptions: CompilerOption
       kernels: runtime.kernels.ops,
       constantWeights,
       stored,
+      frozen: new Set(frozen),
     };
-    const variant = `${precision}${constantWeights ? '/constant' : ''}${stored.size > 0 ? `/${sha256OfJson([...stored])}` : ''}`;
+    const kept = frozen.length > 0 && !constantWeights ? `/${sha256OfJson(frozen)}` : '';
+    const variant = `${precision}${constantWeights ? '/constant' : ''}${stored.size > 0 ? `/${sha256OfJson([...stored])}` : ''}${kept}`;
     const fullKey = `${variant}/${key}`;
     let entry = known.get(fullKey);
     if (entry === undefined) {
@@ -117,7 +124,10 @@ export function createCompiler(runtime: Runtime, compilerOptions: CompilerOption
     const packedNames = Object.keys(entry.packed);
     if (packedNames.length === 0) return { binding: session.bind(inputs, outputs), sources };
     const hold = packedWeights.hold(
-      packedNames.map((name) => ({ tensor: tensors[entry.packed[name].source], form: entry.packed[name].form })),
+      Object.values(entry.packed).map(({ form, sources: from }) => ({
+        form,
+        sources: from.map((name) => tensors[name]),
+      })),
     );
     packedNames.forEach((name, index) => {
       inputs[name] = hold.tensors[index];

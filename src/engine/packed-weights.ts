@@ -1,17 +1,18 @@
-/** Packed forms of weights: made once for all graphs that read them, and again when the weight has changed. */
+/** Packed forms of weights: made once for all graphs that read them, and again when a weight has changed. */
 import { packedShape, packingModel } from './onnx/native/packed-weight.js';
 import type { SessionCache } from './runtime/session-cache.js';
 import type { Binding, PackedForm, Runtime, Tensor } from './runtime/types.js';
 
-/** A weight, and the form it is wanted in. */
-export interface PackedSource {
-  readonly tensor: Tensor;
+/** What is asked for: the form of one weight or of several as one. */
+export interface PackedRequest {
   readonly form: PackedForm;
+  readonly sources: readonly Tensor[];
 }
 
 /** Packed together by one graph, in one block of memory; freed together. */
 interface Group {
-  readonly sources: readonly PackedSource[];
+  readonly keys: readonly string[];
+  readonly sources: readonly Tensor[];
   readonly versions: number[];
   readonly binding: Binding;
   readonly memory: Tensor<'bfloat16'>;
@@ -25,7 +26,7 @@ interface Packed {
 
 /** What a binding holds. */
 export interface PackedHold {
-  /** One a source, in order. */
+  /** One a request, in order. */
   readonly tensors: readonly Tensor<'bfloat16'>[];
   /** Bindings to run, before anything reads the tensors, for sources that have changed. */
   stale(): readonly Binding[];
@@ -34,48 +35,58 @@ export interface PackedHold {
 }
 
 export interface PackedWeights {
-  hold(sources: readonly PackedSource[]): PackedHold;
+  hold(requests: readonly PackedRequest[]): PackedHold;
 }
 
 export function createPackedWeights(runtime: Runtime, sessions: SessionCache): PackedWeights {
-  const known = { weight: new Map<Tensor, Packed>(), direction: new Map<Tensor, Packed>() };
+  const known = new Map<string, Packed>();
+  const ids = new WeakMap<Tensor, number>();
+  let numIds = 0;
+  const idOf = (tensor: Tensor): number => {
+    const id = ids.get(tensor) ?? numIds++;
+    ids.set(tensor, id);
+    return id;
+  };
+  const keyOf = ({ form, sources }: PackedRequest): string => `${form} ${sources.map(idOf).join(' ')}`;
 
-  const packing = (sources: readonly PackedSource[], targets: readonly Tensor[]): Binding => {
-    const packings = sources.map(({ tensor: { shape }, form }) => ({ shape, form }));
-    const key = packings.map(({ shape, form }) => `${form} ${shape}`);
-    const session = sessions.get(`pack ${key.join(' ')}`, () => packingModel(packings));
-    const named = (letter: string, all: readonly Tensor[]) =>
-      Object.fromEntries(all.map((tensor, index) => [`${letter}${index}`, tensor]));
-    const inputs = named(
-      'w',
-      sources.map(({ tensor }) => tensor),
+  const packing = (requests: readonly PackedRequest[], targets: readonly Tensor[]): Binding => {
+    const packs = requests.map(({ form, sources }) => ({ form, shapes: sources.map(({ shape }) => shape) }));
+    const session = sessions.get(`pack ${JSON.stringify(packs)}`, () => packingModel(packs));
+    const inputs = requests.flatMap(({ sources }, pack) =>
+      sources.map((tensor, index) => [`w${pack}.${index}`, tensor] as const),
     );
-    return session.bind(inputs, named('p', targets));
+    const outputs = targets.map((tensor, index) => [`p${index}`, tensor] as const);
+    return session.bind(Object.fromEntries(inputs), Object.fromEntries(outputs));
   };
 
-  /** Sources whose values are made when asked for never stand in memory together. */
-  const packingOneByOne = (sources: readonly PackedSource[], targets: readonly Tensor[]): Binding => {
-    const bindOne = ({ tensor, form }: PackedSource, index: number) => {
-      const { shape, read } = tensor;
-      const values = read === undefined ? undefined : runtime.tensor('float32', shape);
-      read?.(values!.data);
-      const binding = packing([{ tensor: values ?? tensor, form }], [targets[index]]);
+  /** Values that are made when they are asked for never stand in memory together: one request after the other. */
+  const latePacking = (requests: readonly PackedRequest[], targets: readonly Tensor[]): Binding => {
+    const bindOne = ({ form, sources }: PackedRequest, target: Tensor) => {
+      const made: Tensor<'float32'>[] = [];
+      const present = sources.map((tensor) => {
+        const { shape, read } = tensor;
+        if (read === undefined) return tensor;
+        const values = runtime.tensor('float32', shape);
+        made.push(values);
+        read(values.data);
+        return values;
+      });
+      const binding = packing([{ form, sources: present }], [target]);
       const release = () => {
-        binding.dispose();
-        values?.dispose();
+        for (const each of [binding, ...made]) each.dispose();
       };
       return { binding, release };
     };
     return {
       async run() {
-        for (const [index, source] of sources.entries()) {
-          const { binding, release } = bindOne(source, index);
+        for (const [index, request] of requests.entries()) {
+          const { binding, release } = bindOne(request, targets[index]);
           await binding.run().finally(release);
         }
       },
       runSync() {
-        for (const [index, source] of sources.entries()) {
-          const { binding, release } = bindOne(source, index);
+        for (const [index, request] of requests.entries()) {
+          const { binding, release } = bindOne(request, targets[index]);
           binding.runSync();
           release();
         }
@@ -84,39 +95,43 @@ export function createPackedWeights(runtime: Runtime, sessions: SessionCache): P
     };
   };
 
-  const add = (sources: readonly PackedSource[]): void => {
-    const sizes = sources.map(({ tensor: { shape }, form }) => packedShape(shape, form)[0]);
+  const add = (missing: ReadonlyMap<string, PackedRequest>): void => {
+    const requests = [...missing.values()];
+    const shapes = requests.map(({ form, sources }) =>
+      packedShape({ form, shapes: sources.map(({ shape }) => shape) }),
+    );
+    const sizes = shapes.map((shape) => shape.reduce((a, b) => a * b, 1));
     const memory = runtime.tensor('bfloat16', [sizes.reduce((a, b) => a + b, 0)]);
     let offset = 0;
-    const tensors = sizes.map((size) => {
-      const view = runtime.view(memory, offset, [size]);
-      offset += size;
+    const tensors = shapes.map((shape, index) => {
+      const view = runtime.view(memory, offset, shape);
+      offset += sizes[index];
       return view;
     });
-    const isLate = sources.some(({ tensor }) => tensor.read !== undefined);
-    const binding = isLate ? packingOneByOne(sources, tensors) : packing(sources, tensors);
-    const group = { sources, versions: sources.map(() => -1), binding, memory, numUsers: 0 };
-    sources.forEach(({ tensor, form }, index) => {
-      known[form].set(tensor, { group, tensor: tensors[index] });
+    const sources = [...new Set(requests.flatMap((request) => request.sources))];
+    const isLate = sources.some(({ read }) => read !== undefined);
+    const binding = (isLate ? latePacking : packing)(requests, tensors);
+    const keys = [...missing.keys()];
+    const group = { keys, sources, versions: sources.map(() => -1), binding, memory, numUsers: 0 };
+    keys.forEach((key, index) => {
+      known.set(key, { group, tensor: tensors[index] });
     });
   };
 
   const release = (group: Group): void => {
     group.numUsers -= 1;
     if (group.numUsers > 0) return;
-    for (const { tensor, form } of group.sources) known[form].delete(tensor);
+    for (const key of group.keys) known.delete(key);
     group.binding.dispose();
     group.memory.dispose();
   };
 
   return {
-    hold(sources) {
-      const missing = (['weight', 'direction'] as const).flatMap((form) => {
-        const tensors = new Set(sources.filter((source) => source.form === form).map(({ tensor }) => tensor));
-        return [...tensors].filter((tensor) => !known[form].has(tensor)).map((tensor) => ({ tensor, form }));
-      });
-      if (missing.length > 0) add(missing);
-      const packed = sources.map(({ tensor, form }) => known[form].get(tensor)!);
+    hold(requests) {
+      const keys = requests.map(keyOf);
+      const missing = new Map(keys.flatMap((key, index) => (known.has(key) ? [] : [[key, requests[index]] as const])));
+      if (missing.size > 0) add(missing);
+      const packed = keys.map((key) => known.get(key)!);
       const groups = [...new Set(packed.map(({ group }) => group))];
       for (const group of groups) group.numUsers += 1;
       return {
@@ -132,7 +147,7 @@ export function createPackedWeights(runtime: Runtime, sessions: SessionCache): P
 function isStale({ sources, versions }: Group): boolean {
   let stale = false;
   for (let index = 0; index < sources.length; index++) {
-    const { version } = sources[index].tensor;
+    const { version } = sources[index];
     if (versions[index] === version) continue;
     versions[index] = version;
     stale = true;

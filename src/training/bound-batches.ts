@@ -89,11 +89,16 @@ function bindBatch(
   );
   const loss = runtime.tensor('float32', []);
   const own = { ...inputs, ...outputs, positions, loss };
+  const tensors = objective.tensors(time);
   const binding = compiler.bind(
     `train/${name}`,
     (g) => graph.build(g, shape),
-    { ...objective.tensors(time), ...graph.state, ...own },
-    { plannedMemory: objective.isPlanned(shape), precision: objective.precision },
+    { ...tensors, ...graph.state, ...own },
+    {
+      plannedMemory: objective.isPlanned(shape),
+      precision: objective.precision,
+      frozen: Object.keys(tensors).filter((key) => !objective.trained.has(key)),
+    },
   );
   const dataOf = (tensors: TensorMap): NamedArrays =>
     Object.fromEntries(Object.entries(tensors).map(([key, { data }]) => [key, data]));

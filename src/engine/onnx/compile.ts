@@ -32,14 +32,13 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
     nameOutputs(graph, emitter),
     graph.outputs.map(({ name }) => name),
   );
-  const packed = [...emitter.packed];
   const blocks = [...emitter.blocks];
   const used = new Set([...named.flatMap((node) => node.inputs), ...graph.outputs.map(({ name }) => name)]);
-  // What is read in another form alone is no input: its values need not exist.
-  const replaced = new Set([...packed, ...blocks].map(([, { source }]) => source));
+  const packed = [...emitter.packed].filter(([name]) => used.has(name));
+  // What is read in another form alone is no input, nor what nothing reads of weights: their values need not exist.
   const inputs = [
     ...graph.inputs
-      .filter(({ name }) => used.has(name) || !replaced.has(name))
+      .filter(({ name }) => used.has(name) || !constantWeights)
       .map(({ name, value }) => ({ name, dtype: value.dtype, shape: value.shape })),
     ...packed.map(([name, { shape }]) => ({ name, dtype: 'bfloat16', shape }) as const),
     ...blocks.map(([name, { sizeBytes }]) => ({ name, dtype: 'uint8', shape: [sizeBytes] }) as const),
@@ -56,7 +55,7 @@ export function compileGraph(graph: Graph, options: LoweringOptions): CompiledMo
   return {
     bytes,
     inputs: Object.fromEntries(inputs.map(({ name, ...type }) => [name, type])),
-    packed: Object.fromEntries(packed.map(([name, { source, form }]) => [name, { source, form }])),
+    packed: Object.fromEntries(packed.map(([name, { form, sources }]) => [name, { form, sources }])),
     blocks: Object.fromEntries(blocks.map(([name, { source }]) => [name, source])),
     outputs: Object.fromEntries(
       graph.outputs.map(({ name, value, inPlaceOf }) => [name, { dtype: value.dtype, shape: value.shape, inPlaceOf }]),

@@ -29,6 +29,8 @@ export interface LoweringOptions {
    * made once. Default: false.
    */
   readonly constantWeights?: boolean;
+  /** Inputs that change less often than the graph runs: their packed forms are kept from run to run. Default: none. */
+  readonly frozen?: ReadonlySet<string>;
   /** Inputs whose values are to be had as stored blocks too, by name. Default: none. */
   readonly stored?: ReadonlyMap<string, StoredForm>;
 }
@@ -53,8 +55,10 @@ export interface Emitter {
   nameOf(value: Value): Name;
   /** The bfloat16 form of a value as a matrix of `width` columns (default: its last axis). */
   halfOf(value: Value, width?: number): HalfMatrix;
-  /** A packed form of a weight [N, K] that is an input of the graph: an input of the model from then on. Default: as a weight. */
-  packedOf(weight: Value, form?: PackedForm): Name;
+  /** The packed form of weights [O, I] that are inputs of the graph: an input of the model from then on. */
+  packedOf(weights: readonly Value[], form: PackedForm): Name;
+  /** Whether a value is an input that seldom changes, so that it is worth keeping its packed form. */
+  isFrozen(value: Value): boolean;
   /** How an input of the graph is stored, if in blocks. */
   storedOf(value: Value): StoredForm | undefined;
   /** The blocks of an input that is stored so: an input of the model from then on. */
@@ -95,8 +99,8 @@ export interface EmitterState extends Emitter {
   readonly initializers: (OnnxTensorType & { readonly data: TypedArray })[];
   /** Types of what native nodes make: the runtime knows nothing of them otherwise. */
   readonly nativeTypes: Map<Name, NativeOutput>;
-  /** Packed inputs with the input each is made of. */
-  readonly packed: Map<Name, { readonly source: Name; readonly form: PackedForm; readonly shape: Shape }>;
+  /** Packed inputs with the inputs each is made of. */
+  readonly packed: Map<Name, { readonly form: PackedForm; readonly sources: readonly Name[]; readonly shape: Shape }>;
   /** Inputs that are stored blocks, with the input whose they are. */
   readonly blocks: Map<Name, { readonly source: Name; readonly sizeBytes: number }>;
 }
@@ -107,6 +111,7 @@ export const innerName = (kind: string, index: number): Name => `~${kind}_${inde
 export const NATIVE_DOMAIN = 'azeotrope';
 
 const NO_KERNELS: ReadonlySet<string> = new Set();
+const NOTHING_FROZEN: ReadonlySet<string> = new Set();
 const NOTHING_STORED: ReadonlyMap<string, StoredForm> = new Map();
 
 /** `lower` emits the nodes of a graph node and binds its outputs: called for values that are asked for before they are bound. */
@@ -178,6 +183,7 @@ export function createEmitter(
       precision: options.precision ?? 'float32',
       kernels: options.kernels ?? NO_KERNELS,
       constantWeights: options.constantWeights ?? false,
+      frozen: options.frozen ?? NOTHING_FROZEN,
       stored: options.stored ?? NOTHING_STORED,
     },
     demand: (node) => lower(self, node),
@@ -196,13 +202,14 @@ export function createEmitter(
       blocks.set(name, { source, sizeBytes: form.sizeBytes });
       return name;
     },
-    packedOf(weight, form = 'weight') {
-      const source = names.get(weight);
-      invariant(source !== undefined && view.isInput(weight), 'only inputs have a packed form');
-      const name = `~packed ${form} ${source}`;
-      packed.set(name, { source, form, shape: packedShape(weight.shape, form) });
+    packedOf(weights, form) {
+      const sources = weights.map((weight) => names.get(weight)!);
+      invariant(weights.every(view.isInput), 'only inputs have a packed form');
+      const name = `~packed ${form} ${sources.join(' ')}`;
+      packed.set(name, { form, sources, shape: packedShape({ form, shapes: weights.map(({ shape }) => shape) }) });
       return name;
     },
+    isFrozen: (value) => view.isInput(value) && self.options.frozen.has(names.get(value)!),
     bind: (value, name) => void names.set(value, name),
     bindHalf: (value, half) => void halves.set(value, half),
     halfWidthOf: (value) => halves.get(value)?.width,

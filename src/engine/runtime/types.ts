@@ -84,12 +84,15 @@ export interface Session {
   dispose(): void;
 }
 
-/** A weight, or a direction that weights move along, in the order that kernels read. */
-export type PackedForm = 'weight' | 'direction';
+/**
+ * A form in which kernels read weights [O_i, I]. For decoding (kernels/decode_pack_amx.c): one weight, or a direction that a weight
+ * moves along. For training (kernels/linear_amx.c): the operand of x·Wᵀ or that of dy·W, of weights stacked or interleaved.
+ */
+export type PackedForm = 'weight' | 'direction' | `${'stacked' | 'interleaved'} ${'forward' | 'backward'}`;
 
-/** The input that an input is made of, and the form it has. */
+/** The inputs that an input is made of, and the form it has. */
 export interface PackedInput {
-  readonly source: string;
+  readonly sources: readonly string[];
   readonly form: PackedForm;
 }
 

@@ -16,9 +16,9 @@ export async function makeDiscriminator(
 ): Promise<Discriminator> {
   const { compiler } = student;
   const random = createRandom(deriveSeed(seed, 'discriminator'));
-  const { kind, model: location } = config;
+  const { kind, readout, model: location } = config;
   if (kind === 'student')
-    return createTransformerDiscriminator(compiler, { config: student.config, from: student, random });
+    return createTransformerDiscriminator(compiler, { config: student.config, from: student, readout, random });
   if (kind === 'convolutional') {
     const { vocabSize, maxPositions } = student.config;
     return createConvolutionalDiscriminator(compiler, {
@@ -34,12 +34,12 @@ export async function makeDiscriminator(
         throw new ConfigError(
           `${location}: a discriminator must know the student's tokens; it has ${other.vocabSize} of ${student.config.vocabSize}.`,
         );
-      return createTransformerDiscriminator(compiler, { config: other, from: opened.model, random });
+      return createTransformerDiscriminator(compiler, { config: other, from: opened.model, readout, random });
     } finally {
       opened.dispose();
     }
   }
-  return createTransformerDiscriminator(compiler, { config: resized(student.config, config), random });
+  return createTransformerDiscriminator(compiler, { config: resized(student.config, config), readout, random });
 }
 
 /** The student's architecture with other numbers of layers and widths. */

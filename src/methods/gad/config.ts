@@ -15,6 +15,12 @@ const warmupSchema = z.strictObject({
   discriminatorOnlySteps: z.int().min(0).default(10).describe('first steps, in which the student stays as it is'),
   learningRate: z.number().positive().default(5e-6).describe("of the student; the paper's for 7B"),
   schedule: z.enum(['constant', 'linear', 'cosine']).default('constant').describe('of its learning rate'),
+  discriminatorLearningRate: z
+    .number()
+    .positive()
+    .optional()
+    .describe('of the discriminator meanwhile; default: discriminator.learningRate'),
+  finalFraction: z.number().min(0).max(1).default(0.1).describe('share of its learning rate left at the last step'),
   groupSize: z.int().min(1).default(8).describe('samples of each prompt for the discriminator'),
 });
 
@@ -29,6 +35,12 @@ const discriminatorSchema = z.strictObject({
   layersMultiple: z.number().positive().default(1).describe("for kind fresh: layers, the student's being 1"),
   widthMultiple: z.number().positive().default(1).describe("for kind fresh: width, the student's being 1"),
   convolutionWidth: z.int().min(1).default(64).describe('for kind convolutional: width of embeddings and filters'),
+  readout: z
+    .enum(['last', 'mean'])
+    .default('last')
+    .describe(
+      'features that are scored: of the last token, or of all response tokens on average, which suits networks of few layers; not for convolutional',
+    ),
   loss: z.enum(['bradleyTerry', 'crossEntropy']).default('bradleyTerry').describe('crossEntropy is an ablation'),
   isFrozen: z.boolean().default(false).describe('stays as the warm-up left it (off-policy, an ablation)'),
   learningRate: z.number().positive().default(1e-6).describe("of the discriminator; the paper's for 7B"),

@@ -29,7 +29,11 @@ export interface DiscriminatorTrainer {
   /** Scores of every response of each group, without dropout. */
   score(groups: readonly ResponseGroup[]): Promise<GroupScores[]>;
   /** One update on groups whose scores at the present weights are known; `step` decides dropout. */
-  update(groups: readonly ResponseGroup[], scores: readonly GroupScores[], step: number): Promise<DiscriminatorUpdate>;
+  update(
+    groups: readonly ResponseGroup[],
+    scores: readonly GroupScores[],
+    options: { step: number; learningRate: number },
+  ): Promise<DiscriminatorUpdate>;
   dispose(): void;
 }
 
@@ -107,7 +111,7 @@ export function createDiscriminatorTrainer(
     optimizer,
     spectral,
     score: async (groups) => grouped(groups, await scoreRows(pass, flatten(groups), undefined)),
-    async update(groups, scores, step) {
+    async update(groups, scores, { step, learningRate }) {
       const rows = flatten(groups);
       const seen = droppedPass === undefined ? scores : grouped(groups, await scoreRows(droppedPass, rows, step));
       const { losses, lossNats, accuracy } = groupStatistics(config.loss, seen);
@@ -133,7 +137,7 @@ export function createDiscriminatorTrainer(
           if (hasDropout) fillDropout(arrays.dropout as Float32Array, part.rows, step);
         },
       }));
-      const { gradientNorm } = await trainingStep.run(parts, config.learningRate);
+      const { gradientNorm } = await trainingStep.run(parts, learningRate);
       spectral?.iterate();
       return { lossNats, accuracy, gradientNorm };
     },

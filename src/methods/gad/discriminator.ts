@@ -1,7 +1,7 @@
 /** What tells the teacher's responses from the student's: a network from a prompt with a response to one score. */
 import type { Compiler } from '../../engine/compiler.js';
 import type { GraphBuilder } from '../../engine/graph/builder.js';
-import { attention, gatherRows } from '../../engine/graph/ops.js';
+import { attention, gatherRows, matmul, reshape } from '../../engine/graph/ops.js';
 import type { Value } from '../../engine/graph/types.js';
 import type { Tensor, TensorMap } from '../../engine/runtime/types.js';
 import type { ParameterSpec, TransformerConfig } from '../../model/config.js';
@@ -17,7 +17,12 @@ import type { BatchShape, TensorTypes } from '../../training/objective.js';
 /** A prompt with a response. */
 export interface ScoredRow {
   readonly tokens: readonly number[];
+  /** Index of the first token of the response. */
+  readonly responseStart: number;
 }
+
+/** What of a row the scalar head reads: the last token's features, or those of the response's tokens on average. */
+export type Readout = 'last' | 'mean';
 
 /** The parts of a network that gives scores; `SCALAR_HEAD` [1, F] is among its parameters. */
 export interface Discriminator {
@@ -42,14 +47,14 @@ export interface Discriminator {
 type Random = Parameters<typeof initialParameter>[2];
 
 /**
- * A decoder whose last hidden state of a row is scored. With `from` its parameters are copied, so that it starts with what that
+ * A decoder whose hidden states are scored: the last of a row, or their mean over the response. With `from` its parameters are copied, so that it starts with what that
  * model knows; without, they are fresh. The head is fresh in any case.
  */
 export function createTransformerDiscriminator(
   compiler: Compiler,
-  options: { config: TransformerConfig; from?: LanguageModel | undefined; random: Random },
+  options: { config: TransformerConfig; from?: LanguageModel | undefined; readout: Readout; random: Random },
 ): Discriminator {
-  const { from, random } = options;
+  const { from, readout, random } = options;
   // No language head: a tied one has no matrix of its own.
   const config: TransformerConfig = { ...options.config, tiedHead: true };
   const { runtime } = compiler;
@@ -74,18 +79,30 @@ export function createTransformerDiscriminator(
   };
   return {
     compiler,
-    key: `transformer/${sha256OfJson(config)}`,
+    key: `transformer/${readout}/${sha256OfJson(config)}`,
     parameters,
     featureWidth: config.hiddenSize,
     maxLength: config.maxPositions,
     tensors: rotary,
     inputs: ({ batch, time }) => ({
       tokens: { dtype: 'int64', shape: [batch * time] },
-      lastTokens: { dtype: 'int64', shape: [batch] },
+      // Of each token in the mean; and row · T + last token.
+      ...(readout === 'mean'
+        ? { shares: { dtype: 'float32' as const, shape: [batch, 1, time] } }
+        : { lastTokens: { dtype: 'int64' as const, shape: [batch] } }),
     }),
     fill(rows, part, arrays) {
-      const { tokens, lastTokens } = arrays as { tokens: BigInt64Array; lastTokens: BigInt64Array };
-      fillTokens(rows, part, tokens);
+      fillTokens(rows, part, arrays.tokens as BigInt64Array);
+      if (readout === 'mean') {
+        const shares = (arrays.shares as Float32Array).fill(0);
+        part.rows.forEach((row, at) => {
+          const { tokens, responseStart } = rows[row];
+          const share = 1 / (tokens.length - responseStart);
+          shares.fill(share, at * part.time + responseStart, at * part.time + tokens.length);
+        });
+        return;
+      }
+      const lastTokens = arrays.lastTokens as BigInt64Array;
       for (let at = 0; at < part.batch; at++) {
         const length = at < part.rows.length ? rows[part.rows[at]].tokens.length : 1;
         lastTokens[at] = BigInt(at * part.time + length - 1);
@@ -93,7 +110,6 @@ export function createTransformerDiscriminator(
     },
     build(g, { batch, time }, weights) {
       const input = declareDecoderInput(g, config, { batch, time, numPositions: time });
-      const lastTokens = g.input('lastTokens', 'int64', [batch]);
       const scale = attentionScale(config);
       let embedded: Value | undefined;
       const hidden = decoderHidden(g, config, weights, {
@@ -105,7 +121,12 @@ export function createTransformerDiscriminator(
           },
         },
       });
-      return { embedded: embedded!, features: gatherRows(g, hidden, lastTokens) };
+      const { hiddenSize } = config;
+      if (readout === 'last')
+        return { embedded: embedded!, features: gatherRows(g, hidden, g.input('lastTokens', 'int64', [batch])) };
+      const shares = g.input('shares', 'float32', [batch, 1, time]);
+      const mean = matmul(g, shares, reshape(g, hidden, [batch, time, hiddenSize])); // [B, 1, C]
+      return { embedded: embedded!, features: reshape(g, mean, [batch, hiddenSize]) };
     },
     dispose() {
       for (const tensor of parameters.values()) tensor.dispose();

@@ -56,6 +56,7 @@ async function run(changes: Changes = {}, hooks: GadHooks = {}) {
   const discriminator = createTransformerDiscriminator(compiler, {
     config: smallConfig,
     from: student,
+    readout: 'last',
     random: createRandom('critic'),
   });
   try {
@@ -158,6 +159,7 @@ describe('a run', () => {
       const discriminator = createTransformerDiscriminator(compiler, {
         config: smallConfig,
         from: student,
+        readout: 'last',
         random: createRandom('critic'),
       });
       const { rows: steps } = await runGad(student, discriminator, rows, settings(), hooks);

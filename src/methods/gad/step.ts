@@ -49,7 +49,11 @@ export async function takeStep(
     });
   const reinforced = phase === 'adversarial' ? await policy.reinforce(rewarded(), config.learningRate) : undefined;
   const studentMs = clock();
-  const criticised = updatesDiscriminator ? await critic.update(groups, scores, step) : undefined;
+  const criticRate =
+    (phase === 'warmup' ? config.warmup.discriminatorLearningRate : undefined) ?? config.discriminator.learningRate;
+  const criticised = updatesDiscriminator
+    ? await critic.update(groups, scores, { step, learningRate: criticRate })
+    : undefined;
   const discriminatorMs = clock();
 
   const drawn = rollouts.flat();
@@ -83,10 +87,10 @@ function overlapOf(rollout: Rollout, teacher: TrainingExample): number {
 }
 
 function warmupRate(config: GadConfig, plan: GadPlan, step: number): number {
-  const { learningRate, schedule: kind, discriminatorOnlySteps, discriminator } = config.warmup;
+  const { learningRate, schedule: kind, finalFraction, discriminatorOnlySteps, discriminator } = config.warmup;
   const alone = discriminator ? discriminatorOnlySteps : 0;
   const totalSteps = Math.max(1, plan.warmupSteps - alone);
-  const schedule = { kind, learningRate, totalSteps, warmupSteps: Math.round(totalSteps / 20), finalFraction: 0.1 };
+  const schedule = { kind, learningRate, totalSteps, warmupSteps: Math.round(totalSteps / 20), finalFraction };
   return learningRateAt(schedule, step - alone);
 }
 

@@ -106,6 +106,9 @@ const typeOf = ({ shape }: Value) => ({ type: 'float32', shape }) as const;
 /** Whether a layer can compute on its weight as it is stored. */
 const isStored = (e: Emitter, { inputs: [, weight] }: Node): boolean => e.storedOf(weight) !== undefined;
 
+/** A weight as DecodeLinear reads it. */
+const panelsOf = (e: Emitter, weight: Value): Name => e.packedOf([weight], 'weight');
+
 /** The op for these layers, its further attributes, and their weights: as they are stored where all of them are, else packed. */
 function weightsOf(
   e: Emitter,
@@ -113,7 +116,7 @@ function weightsOf(
 ): { op: string; formats: Record<string, Attribute>; names: Name[] } {
   const weights = layers.map(({ inputs: [, weight] }) => weight);
   if (!layers.every((layer) => isStored(e, layer)))
-    return { op: 'DecodeLinear', formats: {}, names: weights.map((weight) => e.packedOf(weight)) };
+    return { op: 'DecodeLinear', formats: {}, names: weights.map((weight) => panelsOf(e, weight)) };
   const formats = weights.map((weight, index) => [`format${index}`, { int: e.storedOf(weight)!.format }] as const);
   return {
     op: 'DecodeBlocks',
@@ -174,8 +177,8 @@ function emitMoving(
       moves.map(({ tBias }) => tBias),
     ),
     ...layers.flatMap(({ inputs: [, weight] }, index) => [
-      e.packedOf(weight),
-      e.packedOf(moves[index].tWeight, 'direction'),
+      panelsOf(e, weight),
+      e.packedOf([moves[index].tWeight], 'direction'),
     ]),
   ];
   const all = results.flatMap((value, index) => [value, movedResults[index]]);

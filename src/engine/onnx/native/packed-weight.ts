@@ -1,45 +1,65 @@
 /**
- * Weights in the forms that the kernels of decoding read: panels of 32 output features, in bfloat16, and as directions that weights
- * move along in 8 bits with a scale for each 32 (kernels/decode_pack_amx.c).
+ * Weights in the forms that kernels read, made apart from the graphs that read them. For decoding: panels of 32 output features, in
+ * bfloat16, and as directions that weights move along in 8 bits with a scale for each 32 (kernels/decode_pack_amx.c). For training:
+ * operands of tiles (kernels/linear_amx.c).
  */
 import type { Shape } from '../../graph/types.js';
 import type { CompiledModel, PackedForm } from '../../runtime/types.js';
+import { roundUp, TILE } from '../half-matrix.js';
 import { writeOnnxModel } from '../model-writer.js';
 
-const PANEL = 32;
-
-const roundUp = (n: number): number => Math.ceil(n / PANEL) * PANEL;
-
-/** What makes a form, and its numbers of memory for each number of the weight. */
-const FORMS = {
-  weight: { op: 'DecodePack', ratio: 1 },
-  direction: { op: 'DecodePackDirection', ratio: 576 / 1024 },
-} as const satisfies Record<PackedForm, object>;
-
-/** Shape of a packed form of a weight [N, K], in units of bfloat16. */
-export const packedShape = ([n, k]: Shape, form: PackedForm): Shape => [roundUp(n) * roundUp(k) * FORMS[form].ratio];
-
-export interface Packing {
-  readonly shape: Shape;
+/** Weights [O_i, I] in one form. */
+export interface PackedShapes {
   readonly form: PackedForm;
+  readonly shapes: readonly Shape[];
 }
 
-/** Inputs w0, w1, … [N, K] float32; outputs p0, p1, …, their packed forms. */
-export function packingModel(packings: readonly Packing[]): CompiledModel {
-  const inputs = packings.map(({ shape }, index) => ({ name: `w${index}`, dtype: 'float32', shape }) as const);
-  const outputs = packings.map(
-    ({ shape, form }, index) => ({ name: `p${index}`, dtype: 'bfloat16', shape: packedShape(shape, form) }) as const,
+/** Elements of a packed tile. */
+const TILE_ELEMENTS = 512;
+
+/** What makes the forms of one weight, and its numbers of memory for each number of the weight. */
+const OF_ONE = {
+  weight: { op: 'DecodePack', ratio: 1 },
+  direction: { op: 'DecodePackDirection', ratio: 576 / 1024 },
+} as const;
+
+/** Shape of the packed form, in units of bfloat16. */
+export function packedShape({ form, shapes }: PackedShapes): Shape {
+  const rows = shapes.reduce((sum, [outputs]) => sum + roundUp(outputs, TILE), 0);
+  const width = roundUp(shapes[0][1], TILE);
+  if (form === 'weight' || form === 'direction') return [rows * width * OF_ONE[form].ratio];
+  return form.endsWith('forward') ? [rows / 16, width / TILE, TILE_ELEMENTS] : [width / 16, rows / TILE, TILE_ELEMENTS];
+}
+
+/** The node that makes the form. */
+function packingNode(form: PackedForm, inputs: readonly string[], output: string) {
+  const domain = 'azeotrope';
+  if (form === 'weight' || form === 'direction') {
+    return { op: OF_ONE[form].op, domain, inputs, outputs: [output], attributes: {} };
+  }
+  const isForward = form.endsWith('forward');
+  const attributes = { mode: { int: form.startsWith('stacked') ? 0 : 1 }, wanted: { int: isForward ? 1 : 2 } };
+  return { op: 'Pack', domain, inputs, outputs: isForward ? [output, ''] : ['', output], attributes };
+}
+
+/** Inputs w0.0, w0.1, …, w1.0, … [O, I] float32; outputs p0, p1, …: packed forms of w0.…, w1.…, …. */
+export function packingModel(packs: readonly PackedShapes[]): CompiledModel {
+  const inputs = packs.map(({ shapes }, pack) =>
+    shapes.map((shape, index) => ({ name: `w${pack}.${index}`, dtype: 'float32', shape }) as const),
   );
-  const nodes = packings.map(({ form }, index) => ({
-    op: FORMS[form].op,
-    domain: 'azeotrope',
-    inputs: [`w${index}`],
-    outputs: [`p${index}`],
-    attributes: {},
-  }));
+  const outputs = packs.map(
+    (pack, index) => ({ name: `p${index}`, dtype: 'bfloat16', shape: packedShape(pack) }) as const,
+  );
+  const nodes = packs.map(({ form }, index) =>
+    packingNode(
+      form,
+      inputs[index].map(({ name }) => name),
+      `p${index}`,
+    ),
+  );
   return {
-    bytes: writeOnnxModel({ nodes, inputs, outputs, initializers: [], valueInfo: [] }),
-    inputs: Object.fromEntries(inputs.map(({ name, ...type }) => [name, type])),
+    bytes: writeOnnxModel({ nodes, inputs: inputs.flat(), outputs, initializers: [], valueInfo: [] }),
+    inputs: Object.fromEntries(inputs.flat().map(({ name, ...type }) => [name, type])),
     outputs: Object.fromEntries(outputs.map(({ name, ...type }) => [name, { ...type, inPlaceOf: undefined }])),
   };
 }

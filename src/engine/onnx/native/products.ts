@@ -36,10 +36,15 @@ interface PackedWeight {
   readonly width: number;
 }
 
-/** The packed form of weights [O_i, I] with one input: once a run. */
+/** The packed form of weights [O_i, I] with one input: once a run, or kept from run to run. */
 export function packedWeight(e: Emitter, weights: readonly Value[], mode: PackMode = STACKED): PackedWeight {
   const rows = weights.reduce((sum, { shape }) => sum + roundUp(shape[0], TILE), 0);
   const width = roundUp(weights[0].shape[1], TILE);
+  if (weights.every(e.isFrozen)) {
+    const how = mode === STACKED ? 'stacked' : 'interleaved';
+    const [forward, backward] = [`${how} forward`, `${how} backward`] as const;
+    return { forward: e.packedOf(weights, forward), backward: e.packedOf(weights, backward), rows, width };
+  }
   const outputs = [
     optional(halfOutput([rows / 16, width / TILE, TILE_ELEMENTS])),
     optional(halfOutput([width / 16, rows / TILE, TILE_ELEMENTS])),
