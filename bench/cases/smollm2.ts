@@ -9,6 +9,8 @@ import { productCommand } from './product.js';
 
 const PROMPT = 64;
 const NEW_TOKENS = 128;
+/** Of the runs that are about prompts alone. */
+const LONG_PROMPT = { prompt: 256, newTokens: 8 };
 const HALF_PEER = 'transformers bfloat16';
 const LLAMA_CPP = 'llama.cpp (weights of 4 bits)';
 const SCORED_ROWS = 8;
@@ -72,6 +74,7 @@ export const smollm2: BenchCase = {
       ...(['float32', 'bfloat16'] as const).flatMap((precision) =>
         [32, 1].map((batch) => decodeGroup(context, { model, folder, threads: count, batch, precision })),
       ),
+      decodeGroup(context, { model, folder, threads: count, batch: 1, precision: 'bfloat16', ...LONG_PROMPT }),
       {
         setting: `scoring, ${SCORED_ROWS} rows of 128`,
         threads: count,
@@ -92,12 +95,20 @@ export const smollm2: BenchCase = {
 
 function decodeGroup(
   { peers, seconds }: BenchContext,
-  run: { model: string; folder: string | undefined; threads: number; batch: number; precision: Precision },
+  run: {
+    model: string;
+    folder: string | undefined;
+    threads: number;
+    batch: number;
+    precision: Precision;
+    prompt?: number;
+    newTokens?: number;
+  },
 ): Group {
-  const { model, folder, threads, batch, precision } = run;
+  const { model, folder, threads, batch, precision, prompt = PROMPT, newTokens = NEW_TOKENS } = run;
   const isHalf = precision === 'bfloat16';
-  const flags = { prompt: PROMPT, new: NEW_TOKENS, threads, repeats: 1 };
-  const options = { model, threads, batch, prompt: PROMPT, newTokens: NEW_TOKENS, seconds, precision };
+  const flags = { prompt, new: newTokens, threads, repeats: 1 };
+  const options = { model, threads, batch, prompt, newTokens, seconds, precision };
   const series: Group['series'][number][] = [
     { who: 'product', command: productCommand(threads) },
     { who: 'azeotrope', command: { kind: 'measure', name: 'decode', options } },
@@ -115,7 +126,8 @@ function decodeGroup(
   if (peers.hasLlamaCpp && batch === 1) {
     series.push({ who: LLAMA_CPP, command: nodePeer('llama_cpp.mjs', { model, ...flags }) });
   }
-  return { setting: `${isHalf ? 'bfloat16, ' : ''}SmolLM2-135M, batch ${batch}`, threads, series };
+  const length = prompt === PROMPT ? '' : `, prompt of ${prompt}`;
+  return { setting: `${isHalf ? 'bfloat16, ' : ''}SmolLM2-135M, batch ${batch}${length}`, threads, series };
 }
 
 /** The same weights as a float32 folder, made once. */

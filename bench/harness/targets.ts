@@ -45,6 +45,11 @@ const decoding = (quantity: string): Where => ({ case: 'decode', setting: '9 M, 
 const smollm2 = (quantity: string, threads: number): Where => {
   return { case: 'smollm2', setting: 'SmolLM2-135M, batch 32', threads, quantity, who: 'transformers' };
 };
+/** One sequence in bfloat16, on the blocks of the file. */
+const alone = (quantity: string, threads: number, who: string, length = ''): Where => {
+  return { case: 'smollm2', setting: `bfloat16, SmolLM2-135M, batch 1${length}`, threads, quantity, who };
+};
+const LLAMA_CPP = 'llama.cpp (weights of 4 bits)';
 const defended = (setting: string, quantity: string): Where => ({ case: 'defence', setting, threads: 1, quantity });
 const distilled = (setting: string, threads: number, quantity: string): Where => {
   return { case: 'distill', setting, threads, quantity };
@@ -98,6 +103,21 @@ const TARGETS: readonly Target[] = [
       }),
     ),
   ),
+  ...BOTH.flatMap((n) => [
+    atLeast(`SmolLM2-135M, batch 1, threads ${n}: against llama.cpp`, 1, ratioOf(alone('decoding', n, LLAMA_CPP))),
+    atMost(
+      `SmolLM2-135M, batch 1, threads ${n}: peak memory against llama.cpp`,
+      1,
+      ratioOf(alone('peak memory', n, LLAMA_CPP)),
+    ),
+    ...['transformers bfloat16', LLAMA_CPP].map((who) =>
+      atLeast(
+        `SmolLM2-135M, prompts of 256, threads ${n}: against ${who}`,
+        1.2,
+        ratioOf(alone('prompts', n, who, ', prompt of 256')),
+      ),
+    ),
+  ]),
   ...['9 M', '135 M']
     .map((pair) => `bfloat16, ${pair}, batch 32`)
     .map((setting) =>

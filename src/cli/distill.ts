@@ -60,7 +60,10 @@ export const distill = defineCommand({
       .boolean()
       .default(false)
       .meta({ description: 'Tell students, steps, tokens, memory and time, and do nothing' }),
-    precision: runPrecisionOption,
+    precision: runPrecisionOption.meta({
+      description: 'What all that samples, scores and trains computes in; adversarial students need float32',
+      whenAbsent: 'what the configuration says, or float32',
+    }),
     set: setOption,
     ...common,
   }),

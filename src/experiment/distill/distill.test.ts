@@ -109,6 +109,14 @@ describe('students of a run', () => {
     assert.equal(planStudents(settings(), ['gkd']).at(-1)!.whiteBox.studentFraction, 0.5);
   });
 
+  test('a method that is asked for by name and stands in no variant is made as it is', () => {
+    const config = settings({ variants: [{ method: 'gad', name: 'GAD' }] });
+    const names = (methods: Parameters<typeof planStudents>[1]) =>
+      planStudents(config, methods).map(({ method, variant }) => [method, variant]);
+    assert.deepEqual(names(METHODS), [['gad', 'GAD']]);
+    assert.deepEqual(names(['white-box-kd']), [['white-box-kd', 'white box']]);
+  });
+
   test('a key changes with what the result depends on, and with nothing else', () => {
     const [student] = planStudents(settings(), []);
     const key = studentKey(student, { traces: 'a' });

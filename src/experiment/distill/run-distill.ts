@@ -8,6 +8,7 @@ import { tokenizerFilesOf } from '../../jobs/train-rows.js';
 import { runToy } from '../../methods/gad/toy/run-toy.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { fileError, readText, writeFileAtomic } from '../../support/files.js';
+import { sha256OfJson } from '../../support/hash.js';
 import { saveTrainedModel } from '../../training/save.js';
 import { lockRun } from '../lock.js';
 import { describeMachine, ownVersions, sourceCommit } from '../run-file.js';
@@ -199,19 +200,10 @@ async function examined(request: ModelRequest, context: Work): Promise<{ scores:
   const { config, output, setup } = context;
   const identity = await setup.models.identityOf(request);
   const { task, signal, ...asking } = settingsOf(context);
-  const [first] = planStudents(config, []).concat(planStudents(config, context.methods));
-  const key = studentKey(
-    { ...first, method: 'seqkd' },
-    {
-      identity,
-      request,
-      precision: setup.compiler.precision,
-      task: task.identity,
-      evaluation: config.evaluation,
-      asking,
-      sets: setup.setsIdentity,
-    },
-  );
+  const { precision } = setup.compiler;
+  const { evaluation } = config;
+  const questions = [task.identity, config.inDistribution ?? null, setup.setsIdentity, evaluation];
+  const key = sha256OfJson({ identity, precision, questions, asking }).slice(0, 16);
   const folder = join(output, 'measured', key);
   const scoresFile = join(folder, 'scores.json');
   const answersFile = join(folder, 'responses.jsonl');

@@ -5,7 +5,7 @@ import type { WhiteBoxConfig } from '../../methods/white-box-kd/config.js';
 import { ConfigError } from '../../support/errors.js';
 import { sha256OfJson } from '../../support/hash.js';
 import { type TrainingConfig, trainingSchema } from '../../training/config.js';
-import { type DistillConfig, distillSchema, type Method, type Variant } from './config.js';
+import { type DistillConfig, distillSchema, METHODS, type Method, type Variant } from './config.js';
 
 export interface PlannedStudent {
   readonly method: Method;
@@ -25,12 +25,13 @@ const CHANGEABLE = ['training', 'whiteBox', 'gad', 'traces'];
 const GKD_STUDENT_FRACTION = 0.5;
 
 /**
- * Every student of the run, variant by variant. `methods` leaves out others; the sequence-level students stay, to be compared with.
+ * Every student of the run, variant by variant. `methods` leaves out others; the sequence-level students stay, to be compared with. A
+ * method that is asked for by name and has no variant gets a plain one.
  * Errors: ConfigError for a change of something that there is not.
  */
 export function planStudents(config: DistillConfig, methods: readonly Method[]): PlannedStudent[] {
-  const wanted = config.variants.filter(({ method }) => method === 'seqkd' || methods.includes(method));
-  return wanted.flatMap((variant) => {
+  const named = config.variants.filter(({ method }) => method === 'seqkd' || methods.includes(method));
+  return [...named, ...plainVariants(config, methods)].flatMap((variant) => {
     const changed = applyVariant(config, variant);
     const whiteBox =
       variant.method === 'gkd' && changed.whiteBox.studentFraction === 0
@@ -47,6 +48,20 @@ export function planStudents(config: DistillConfig, methods: readonly Method[]):
       set: variant.set,
     }));
   });
+}
+
+const PLAIN_NAMES: Readonly<Record<Method, string>> = {
+  seqkd: 'SeqKD',
+  'white-box-kd': 'white box',
+  gkd: 'GKD',
+  gad: 'GAD',
+};
+
+function plainVariants({ variants }: DistillConfig, methods: readonly Method[]): Variant[] {
+  // All of them is what nobody chose.
+  if (methods.length === METHODS.length) return [];
+  const missing = methods.filter((method) => !variants.some((variant) => variant.method === method));
+  return missing.map((method) => ({ method, name: PLAIN_NAMES[method], set: {} }));
 }
 
 /** What the result of a student depends on, as a short name. */

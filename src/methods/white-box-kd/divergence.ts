@@ -22,6 +22,8 @@ import type { Divergence, WhiteBoxConfig } from './config.js';
 
 /** The least mass that takes part in a logarithm, so that nothing is infinite: e^−69. */
 const LEAST = 1e-30;
+/** What takes a log-probability to one whose exponential is 0. */
+const HIDDEN = -1e4;
 
 /**
  * Loss Σ weights·[(1 − h)·T²·D(p, q) − h·ln q₁(target)], h the hard fraction, q₁ the student at temperature 1, p and q at T. D is
@@ -47,8 +49,9 @@ export function divergenceLoss(config: WhiteBoxConfig, topK: number): TokenLoss 
       const { targets, weights } = inputs;
       const hard = () => multiply(g, headLoss(g, hidden, head, { targets, weights }).loss, scalar(g, hardFraction));
       const soft = () => {
-        const logits = multiply(g, linear(g, hidden, head), scalar(g, 1 / temperature)); // [N, V]
-        const perToken = cellDivergence(g, logits, { ...cellsOf(g, logits, inputs), divergence, beta }); // [N]
+        // Logits divided by the temperature are those of hidden states divided by it.
+        const tempered = temperature === 1 ? hidden : multiply(g, hidden, scalar(g, 1 / temperature));
+        const perToken = cellDivergence(g, linear(g, tempered, head), { inputs, divergence, beta }); // [N]
         return multiply(
           g,
           reduceSum(g, multiply(g, weights, perToken), [0]),
@@ -61,41 +64,42 @@ export function divergenceLoss(config: WhiteBoxConfig, topK: number): TokenLoss 
   };
 }
 
-interface TeacherCells {
-  /** [N, V]: 1 at the tokens kept. */
-  readonly kept: Value;
-  /** [N, V]: ln p of the tokens kept, 0 elsewhere. */
-  readonly logprobs: Value;
-  /** [N, 1] */
-  readonly tail: Value;
-}
-
-function cellsOf(g: GraphBuilder, logits: Value, inputs: Readonly<Record<string, Value>>): TeacherCells {
-  const { teacherIds, teacherLogprobs, teacherTail } = inputs;
-  const zeros = fill(g, logits.shape, 0);
-  return {
-    kept: scatterElements(g, zeros, teacherIds, fill(g, teacherIds.shape, 1)),
-    logprobs: scatterElements(g, zeros, teacherIds, teacherLogprobs),
-    tail: teacherTail,
-  };
+interface DivergenceOf {
+  readonly inputs: Readonly<Record<string, Value>>;
+  readonly divergence: Divergence;
+  readonly beta: number;
 }
 
 /** D over the cells, one number a position [N]; logits [N, V] are the student's, tempered. */
-function cellDivergence(
-  g: GraphBuilder,
-  logits: Value,
-  { kept, logprobs, tail, divergence, beta }: TeacherCells & { divergence: Divergence; beta: number },
-): Value {
+function cellDivergence(g: GraphBuilder, logits: Value, { inputs, divergence, beta }: DivergenceOf): Value {
+  const { teacherIds, teacherLogprobs, teacherTail } = inputs;
   const least = scalar(g, LEAST);
+  const spread = (values: Value) => scatterElements(g, fill(g, logits.shape, 0), teacherIds, values); // [N, V]
   const lnQ = logSoftmax(g, logits);
-  const q = exponential(g, lnQ);
+  const mask = spread(fill(g, teacherIds.shape, HIDDEN));
   // Of the others, not 1 − Σ kept: that would be rounding where the student agrees with the teacher.
-  const qTail = maximum(g, reduceSum(g, multiply(g, subtract(g, scalar(g, 1), kept), q), [1], true), least);
-  const others = { lnP: logarithm(g, maximum(g, tail, least)), lnQ: logarithm(g, qTail), p: tail, q: qTail };
-  const p = multiply(g, kept, exponential(g, logprobs));
-  const byToken = multiply(g, kept, contribution(g, { lnP: logprobs, lnQ, p, q }, { divergence, beta }));
-  const total = add(g, reduceSum(g, byToken, [1], true), contribution(g, others, { divergence, beta }));
-  return reshape(g, total, [logits.shape[0]]);
+  const qTail = maximum(g, reduceSum(g, exponential(g, add(g, lnQ, mask)), [1], true), least); // [N, 1]
+  const others = {
+    lnP: logarithm(g, maximum(g, teacherTail, least)),
+    lnQ: logarithm(g, qTail),
+    p: teacherTail,
+    q: qTail,
+  };
+  const p = exponential(g, teacherLogprobs); // [N, k]
+  const byToken = () => {
+    const kept = spread(fill(g, teacherIds.shape, 1));
+    const parts = { lnP: spread(teacherLogprobs), lnQ, p: spread(p), q: exponential(g, lnQ) };
+    return reduceSum(g, multiply(g, kept, contribution(g, parts, { divergence, beta })), [1], true);
+  };
+  // Σ p·ln p is no function of the student, so that of the whole vocabulary one product remains.
+  const crossed = () =>
+    subtract(
+      g,
+      reduceSum(g, multiply(g, p, teacherLogprobs), [1], true),
+      reduceSum(g, multiply(g, spread(p), lnQ), [1], true),
+    );
+  const ofKept = divergence === 'forwardKl' ? crossed() : byToken();
+  return reshape(g, add(g, ofKept, contribution(g, others, { divergence, beta })), [logits.shape[0]]);
 }
 
 /** What each cell adds to the divergence. */
