@@ -34,21 +34,27 @@ typedef struct {
 
 /* 1/√(mean x² + epsilon) */
 static __attribute__((noinline)) float inverse_rms(const float *x, int64_t k, float epsilon) {
-  __m512 sum = _mm512_setzero_ps();
+  Vec sum = v_zero();
   for (int64_t i = 0; i < k; i += 16) {
-    __m512 v = _mm512_maskz_loadu_ps(first_lanes(k - i), x + i);
-    sum = _mm512_fmadd_ps(v, v, sum);
+    Vec v = v_load_first(x + i, v_first(k - i));
+    sum = v_fma(v, v, sum);
   }
-  return 1 / sqrtf(_mm512_reduce_add_ps(sum) / (float)k + epsilon);
+  return 1 / sqrtf(v_sum(sum) / (float)k + epsilon);
 }
 
 /* Sixteen of the features of a row, normed. */
-static inline __m512 sixteen(const Job *job, const float *x, int64_t i, __m512 scale) {
-  __mmask16 lanes = first_lanes(job->k - i);
-  __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
+static inline Vec sixteen_of(const Job *job, const float *x, int64_t i, Vec scale) {
+  int64_t lanes = v_first(job->k - i);
+  Vec v = v_load_first(x + i, lanes);
   if (job->plain.gain == NULL) return v;
-  return _mm512_mul_ps(_mm512_mul_ps(v, scale), _mm512_maskz_loadu_ps(lanes, job->plain.gain + i));
+  return v_mul(v_mul(v, scale), v_load_first(job->plain.gain + i, lanes));
 }
+
+#if defined(__AMX_BF16__)
+static inline __m512 sixteen(const Job *job, const float *x, int64_t i, __m512 scale) {
+  return sixteen_of(job, x, i, (Vec){{scale}}).p[0];
+}
+#endif
 
 /* Rows first … first + count − 1 of x, normed and rounded, as tiles [rows/16, K/32, 16, 32]; missing rows are zeros. */
 static void pack_rows(const Job *job, int64_t first, int64_t count, bf16 *to) {
@@ -56,14 +62,14 @@ static void pack_rows(const Job *job, int64_t first, int64_t count, bf16 *to) {
   for (int64_t r = 0; r < ROUND_UP(count, 16); r++) {
     bf16 *row = to + (r / 16 * kt * 16 + r % 16) * 32;
     if (r >= count) {
-      for (int64_t t = 0; t < kt; t++) _mm512_store_si512((void *)(row + t * TILE), _mm512_setzero_si512());
+      for (int64_t t = 0; t < kt; t++) b_store((row + t * TILE), b_zero());
       continue;
     }
     const float *x = job->plain.x + (first + r) * job->k;
-    __m512 scale = _mm512_set1_ps(job->plain.gain == NULL ? 1.f : inverse_rms(x, job->k, job->epsilon));
+    Vec scale = v_all(job->plain.gain == NULL ? 1.f : inverse_rms(x, job->k, job->epsilon));
     for (int64_t t = 0; t < kt; t++) {
-      __m512i packed = pack_bf16(sixteen(job, x, 32 * t, scale), sixteen(job, x, 32 * t + 16, scale));
-      _mm512_store_si512((void *)(row + t * TILE), packed);
+      Bits packed = v_narrow2(sixteen_of(job, x, 32 * t, scale), sixteen_of(job, x, 32 * t + 16, scale));
+      b_store((row + t * TILE), packed);
     }
   }
 }
@@ -87,15 +93,15 @@ static __attribute__((noinline, unused)) void finish(const Side *side, const flo
                                              int64_t row, int64_t rows, int64_t n) {
   if (side->y == NULL) return; /* nobody reads it */
   for (int half = 0; half < PANEL; half += 16) {
-    __mmask16 lanes = first_lanes(width - n - half);
+    int64_t lanes = v_first(width - n - half);
     if (!lanes) return;
-    __m512 bias = side->bias ? _mm512_maskz_loadu_ps(lanes, side->bias + n + half) : _mm512_setzero_ps();
+    Vec bias = side->bias ? v_load_first(side->bias + n + half, lanes) : v_zero();
     for (int64_t r = 0; r < rows; r++) {
       int64_t at = (row + r) * width + n + half;
-      __m512 sum = _mm512_load_ps(c + r * PANEL + half);
-      if (side->bias) sum = _mm512_add_ps(sum, bias);
-      if (residual) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, residual + at), sum);
-      _mm512_mask_storeu_ps(side->y + at, lanes, sum);
+      Vec sum = v_load(c + r * PANEL + half);
+      if (side->bias) sum = v_add(sum, bias);
+      if (residual) sum = v_add(v_load_first(residual + at, lanes), sum);
+      v_store_first(side->y + at, lanes, sum);
     }
   }
 }
@@ -123,7 +129,7 @@ static inline size_t split_job(Job *job, int64_t threads) {
 }
 
 /* Attributes that all ops here have, and the extents of a job from them. */
-#define LINEAR_ATTRIBUTES {"threads", "gated", "rows", "features", "n0", "n1", "n2", "n3"}, {"epsilon"}, .level = LEVEL_AMX
+#define LINEAR_ATTRIBUTES {"threads", "gated", "rows", "features", "n0", "n1", "n2", "n3"}, {"epsilon"}, .level = LEVEL_PORTABLE
 
 static inline void read_extents(Ctx *c, Job *job, int num_parts) {
   job->is_gated = (int)c->i[1];

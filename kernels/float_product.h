@@ -22,25 +22,25 @@ typedef struct {
   int is_added;
 } Product;
 
-INLINE Part part_load(const float *from) { return (Part) * (const Unaligned *)from; }
+INLINE Lanes part_load(const float *from) { return (Lanes) * (const Unaligned *)from; }
 
 /* Rows r … r + num_rows − 1, parts from `v` on: each element's additions go along s, whatever stands beside it. */
 INLINE void product_tile(const Product *x, int64_t r, int64_t v, const int num_rows, const int num_parts) {
-  Part sums[NARROW_ROWS][TILE_PARTS];
+  Lanes sums[NARROW_ROWS][TILE_PARTS];
   float *c = x->c + r * x->c_row + v * PART;
   const float *a = x->a + r * x->a_row, *b = x->b + v * PART;
   const int64_t c_row = x->c_row, a_row = x->a_row, a_step = x->a_step, b_row = x->b_row;
 #pragma GCC unroll 8
   for (int i = 0; i < num_rows; i++)
 #pragma GCC unroll 4
-    for (int j = 0; j < num_parts; j++) sums[i][j] = x->is_added ? part_load(c + i * c_row + j * PART) : (Part){0};
+    for (int j = 0; j < num_parts; j++) sums[i][j] = x->is_added ? part_load(c + i * c_row + j * PART) : (Lanes){0};
   for (int64_t s = 0; s < x->steps; s++) {
-    Part right[TILE_PARTS];
+    Lanes right[TILE_PARTS];
 #pragma GCC unroll 4
     for (int j = 0; j < num_parts; j++) right[j] = part_load(b + s * b_row + j * PART);
 #pragma GCC unroll 8
     for (int i = 0; i < num_rows; i++) {
-      Part left = part_all(a[i * a_row + s * a_step]);
+      Lanes left = part_all(a[i * a_row + s * a_step]);
 #pragma GCC unroll 4
       for (int j = 0; j < num_parts; j++) sums[i][j] = part_fma(left, right[j], sums[i][j]);
     }

@@ -12,6 +12,11 @@
 /* n rounded up to a multiple of m */
 #define ROUND_UP(n, m) (((n) + (m) - 1) / (m) * (m))
 
+/* A name of a file that is compiled for each instruction set (`…_each.c`, `…_half.c`): it ends in that. */
+#define EACH_PASTE(name, level) name##_##level
+#define EACH_EXPAND(name, level) EACH_PASTE(name, level)
+#define EACH(name) EACH_EXPAND(name, AZ_EACH)
+
 /* Visible outside the library. */
 #define EXPORT __attribute__((visibility("default")))
 
@@ -90,7 +95,8 @@ int64_t az_size(const Tensor *t);
 Level az_level(void);
 
 /* Tables of ops, each ended by a row without a name; registry.c lists them. */
-extern const Op az_convert_ops[], az_linear_ops[], az_norm_ops[], az_attention_ops[], az_head_ops[], az_optimizer_ops[];
-extern const Op az_decode_pack_ops[], az_decode_linear_ops[], az_decode_linear_tangent_ops[], az_decode_attention_ops[];
-extern const Op az_adapter_ops[], az_decode_blocks_ops[];
+extern const Op az_convert_ops[], az_optimizer_ops[];
+#if defined(__x86_64__)
+extern const Op az_decode_blocks_ops[];
+#endif
 #endif

@@ -15,37 +15,33 @@ static const Op *const families[] = {
     az_convert_ops,
     az_optimizer_ops,
 #if defined(__x86_64__)
-    az_linear_ops,
-    az_adapter_ops,
-    az_norm_ops,
-    az_attention_ops,
-    az_head_ops,
-    az_decode_pack_ops,
-    az_decode_linear_ops,
     az_decode_blocks_ops,
-    az_decode_linear_tangent_ops,
-    az_decode_attention_ops,
 #endif
 };
 
-/* Files that are compiled for each instruction set have a table for each: portable, AVX2, AVX-512. */
+/*
+ * Files that are compiled for each instruction set have a table for each: portable, AVX2, AVX-512, and those of bfloat16 one for matrix
+ * units.
+ */
 #if defined(__x86_64__)
-#define DECLARE_EACH(name) extern const Op name##_portable[], name##_avx2[], name##_avx512[]
-#define EACH(name) {name##_portable, name##_avx2, name##_avx512}
+#define DECLARE_FLOAT(name) extern const Op name##_portable[], name##_avx2[], name##_avx512[];
+#define DECLARE_HALF(name) DECLARE_FLOAT(name) extern const Op name##_amx[];
+#define FLOAT(name) {name##_portable, name##_avx2, name##_avx512, name##_avx512},
+#define HALF(name) {name##_portable, name##_avx2, name##_avx512, name##_amx},
 #else
-#define DECLARE_EACH(name) extern const Op name##_portable[]
-#define EACH(name) {name##_portable, name##_portable, name##_portable}
+#define DECLARE_FLOAT(name) extern const Op name##_portable[];
+#define DECLARE_HALF(name) DECLARE_FLOAT(name)
+#define FLOAT(name) {name##_portable, name##_portable, name##_portable, name##_portable},
+#define HALF(name) FLOAT(name)
 #endif
-DECLARE_EACH(az_float_rows_ops);
-DECLARE_EACH(az_float_attention_ops);
-DECLARE_EACH(az_float_attention_backward_ops);
-DECLARE_EACH(az_float_vocabulary_ops);
-static const Op *const families_each[][3] = {
-    EACH(az_float_rows_ops),
-    EACH(az_float_attention_ops),
-    EACH(az_float_attention_backward_ops),
-    EACH(az_float_vocabulary_ops),
-};
+#define FLOAT_FAMILIES(each)                                                                                           \
+  each(az_float_rows_ops) each(az_float_attention_ops) each(az_float_attention_backward_ops) each(az_float_vocabulary_ops)
+#define HALF_FAMILIES(each)                                                                                            \
+  each(az_linear_ops) each(az_adapter_ops) each(az_norm_ops) each(az_attention_ops) each(az_head_ops)                  \
+      each(az_decode_pack_ops) each(az_decode_linear_ops) each(az_decode_linear_tangent_ops) each(az_decode_attention_ops)
+FLOAT_FAMILIES(DECLARE_FLOAT)
+HALF_FAMILIES(DECLARE_HALF)
+static const Op *const families_each[][LEVEL_AMX - LEVEL_PORTABLE + 1] = {FLOAT_FAMILIES(FLOAT) HALF_FAMILIES(HALF)};
 enum {
   NUM_PLAIN = sizeof families / sizeof *families,
   NUM_FAMILIES = NUM_PLAIN + sizeof families_each / sizeof *families_each,
@@ -124,7 +120,7 @@ Level az_level(void) { return level; }
 /* Table `f` of all, at the level in use. */
 static const Op *family(int f) {
   if (f < NUM_PLAIN) return families[f];
-  return families_each[f - NUM_PLAIN][MAX(LEVEL_PORTABLE, MIN(level, LEVEL_AVX512)) - LEVEL_PORTABLE];
+  return families_each[f - NUM_PLAIN][MAX(LEVEL_PORTABLE, level) - LEVEL_PORTABLE];
 }
 
 /* Names of the ops at the level in use, separated by spaces. */

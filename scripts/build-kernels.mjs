@@ -1,8 +1,9 @@
 // Compiles kernels/*.c to kernels/build/ with the system's C compiler (run by `npm ci` through the `postinstall` script, or by hand).
 // Never fails an installation: without a compiler, or where compiling fails, one line says so and the program runs with the
 // library that the package ships for this platform (kernels/prebuilt/<platform>-<arch>/), or on the portable path.
-// The name of a file tells what it is compiled for: `…_amx.c`, `…_avx512.c`, `…_avx2.c`; `…_each.c` for every instruction set, each
-// with a table of its own; others for any machine. CC names the compiler; a cross compiler builds for its own target.
+// The name of a file tells what it is compiled for: `…_each.c` for every instruction set, each with a table of its own, `…_half.c`
+// (bfloat16) for matrix units too; `…_amx.c` for these alone; others for any machine. CC names the compiler; a cross compiler builds
+// for its own target.
 // Flags: --check exits 1 where the library cannot be built; --output=DIR builds there; --cflags="…" adds flags (sanitizers);
 // --tests builds DIR/kernel-tests from kernels/test/*.c instead of a library; --prebuilt also puts the library where a package ships
 // it for the compiler's target.
@@ -63,17 +64,16 @@ const isX64 = /^(x86_64|amd64)/.test(machine);
 
 /** What a file is compiled to: once, once a level, or not at all on this machine. */
 function objectsOf(file) {
-  const suffix = /_(amx|avx512|avx2|each)\.c$/.exec(file)?.[1];
+  const suffix = /_(amx|half|each)\.c$/.exec(file)?.[1];
   const stem = file.slice(0, -2).replaceAll('/', '_');
-  if (suffix === 'each') {
-    return (isX64 ? ['portable', 'avx2', 'avx512'] : ['portable']).map((level) => ({
-      file,
-      object: `${output}${stem}.${level}.o`,
-      flags: [...BY_LEVEL[level], `-DAZ_EACH=${level}`],
-    }));
-  }
-  if (suffix !== undefined && !isX64) return [];
-  return [{ file, object: `${output}${stem}.o`, flags: [...REORDERING, ...BY_LEVEL[suffix ?? 'portable']] }];
+  if (suffix === undefined) return [{ file, object: `${output}${stem}.o`, flags: REORDERING }];
+  if (suffix === 'amx') return isX64 ? [{ file, object: `${output}${stem}.o`, flags: BY_LEVEL.amx }] : [];
+  const levels = isX64 ? ['portable', 'avx2', 'avx512', ...(suffix === 'half' ? ['amx'] : [])] : ['portable'];
+  return levels.map((level) => ({
+    file,
+    object: `${output}${stem}.${level}.o`,
+    flags: [...BY_LEVEL[level], `-DAZ_EACH=${level}`],
+  }));
 }
 
 const sourcesIn = (place) => readdirSync(folder + place).filter((file) => file.endsWith('.c'));

@@ -2,7 +2,7 @@
 #include "harness.h"
 #if defined(__x86_64__)
 
-extern const Op az_decode_blocks_ops[], az_decode_linear_ops[], az_decode_pack_ops[];
+extern const Op az_decode_blocks_ops[], az_decode_linear_ops_amx[], az_decode_pack_ops_amx[];
 
 /* Numbers, blocks and bytes as in ggml; head: where the quantised values begin. */
 typedef struct {
@@ -91,12 +91,12 @@ static void compare(const Kind *of, const int64_t *n, int parts, int64_t rows, i
     if (p != 1) stored.in[3 + p] = WAVES(4 + p, n[p]);
   }
   Call packed = stored;
-  packed.table = az_decode_linear_ops, packed.name = "DecodeLinear";
+  packed.table = az_decode_linear_ops_amx, packed.name = "DecodeLinear";
   for (int p = 0; p < parts; p++) {
     stored.ints[8 + p] = of[p].number;
     stored.in[7 + p] = random_blocks(of[p], n[p], k, p + 1);
     w[p] = dequantised(of[p], stored.in[7 + p], n[p], k);
-    Call pack = {.table = az_decode_pack_ops, .name = "DecodePack", .in = {w[p]}, .num_inputs = 1};
+    Call pack = {.table = az_decode_pack_ops_amx, .name = "DecodePack", .in = {w[p]}, .num_inputs = 1};
     must_run(&pack);
     packed.in[7 + p] = pack.out[0];
   }

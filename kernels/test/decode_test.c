@@ -1,8 +1,8 @@
-/* Attention of decoding on matrix units: ragged rows, chunks and steps against float64, from a cache that was never cleared. */
-#include "harness.h"
-#if defined(__x86_64__)
+/* Attention of decoding in bfloat16: ragged rows, chunks and steps against float64, from a cache that was never cleared. */
+#include "levels.h"
 
-extern const Op az_decode_attention_ops[], az_linear_ops[];
+HALF_FAMILY(az_decode_attention_ops);
+HALF_FAMILY(az_linear_ops);
 
 enum { B = 2, SLOTS = 96, MAX_TIME = 80 };
 static const float SCALE = 0.3f;
@@ -58,7 +58,7 @@ static void test_attention(void) {
       Tensor lengths = tensor_of(4, SHAPE(B));
       for (int64_t b = 0; b < B; b++) INTS(lengths)[b] = (int32_t)length[b];
       for (int threads = 1; threads <= (step < 2 ? 2 : 1); threads++) {
-        Call call = {.table = az_decode_attention_ops, .name = "DecodeAttention", .floats = {SCALE}, .num_inputs = 9, .num_outputs = 3};
+        Call call = {.table = TABLE(az_decode_attention_ops), .name = "DecodeAttention", .floats = {SCALE}, .num_inputs = 9, .num_outputs = 3};
         const int64_t ints[] = {threads, step == 0, time, s.h, s.d};
         memcpy(call.ints, ints, sizeof ints);
         call.in[0] = take(q, begin, time), call.in[1] = take(k, begin, time), call.in[2] = take(v, begin, time);
@@ -90,13 +90,13 @@ static void test_gated(void) {
     Tensor dz = HALF_WAVES(5, rows, stride);
     for (int64_t i = 0; i < rows * stride; i++)
       if (i % stride >= width) HALVES(x)[i] = HALVES(dz)[i] = 0;
-    Call pack = {.table = az_linear_ops, .name = "Pack", .ints = {1}, .in = {gate, up}, .num_inputs = 2};
+    Call pack = {.table = TABLE(az_linear_ops), .name = "Pack", .ints = {1}, .in = {gate, up}, .num_inputs = 2};
     must_run(&pack);
-    Call pack_down = {.table = az_linear_ops, .name = "Pack", .in = {down}, .num_inputs = 1};
+    Call pack_down = {.table = TABLE(az_linear_ops), .name = "Pack", .in = {down}, .num_inputs = 1};
     must_run(&pack_down);
-    Call forward = {.table = az_linear_ops, .name = "LinearSwiglu", .ints = {rows, 0, stride, 2 * wide}, .in = {x, pack.out[0]}, .num_inputs = 2};
+    Call forward = {.table = TABLE(az_linear_ops), .name = "LinearSwiglu", .ints = {rows, 0, stride, 2 * wide}, .in = {x, pack.out[0]}, .num_inputs = 2};
     must_run(&forward);
-    Call back = {.table = az_linear_ops, .name = "LinearSwigluGradient", .ints = {rows, 0, stride, wide}, .num_inputs = 3};
+    Call back = {.table = TABLE(az_linear_ops), .name = "LinearSwigluGradient", .ints = {rows, 0, stride, wide}, .num_inputs = 3};
     back.in[0] = dz, back.in[1] = pack_down.out[1], back.in[2] = forward.out[0];
     must_run(&back);
     for (int64_t r = 0; r < rows; r++)
@@ -118,9 +118,11 @@ static void test_gated(void) {
   }
 }
 
+AT_EACH_LEVEL(test_attention)
+AT_EACH_LEVEL(test_gated)
+
 const Test decode_tests[] = {
-    {"bfloat16 attention of decoding: ragged first chunks and steps are those of float64 up to rounding", test_attention, LEVEL_AMX},
-    {"bfloat16 gated units and their gradients are those of float64 up to rounding", test_gated, LEVEL_AMX},
+    {"bfloat16 attention of decoding: ragged first chunks and steps are those of float64 up to rounding", test_attention_each, LEVEL_PORTABLE},
+    {"bfloat16 gated units and their gradients are those of float64 up to rounding", test_gated_each, LEVEL_PORTABLE},
     {0},
 };
-#endif

@@ -1,8 +1,13 @@
-/* Kernels on matrix units against float64 sums of the same bfloat16 numbers, on shapes that are no multiple of a tile. */
-#include "harness.h"
-#if defined(__x86_64__)
+/* Kernels of bfloat16 against float64 sums of the same bfloat16 numbers, on shapes that are no multiple of a tile. */
+#include "levels.h"
 
-extern const Op az_adapter_ops[], az_linear_ops[], az_norm_ops[], az_attention_ops[], az_head_ops[], az_decode_pack_ops[], az_decode_linear_ops[];
+HALF_FAMILY(az_adapter_ops);
+HALF_FAMILY(az_linear_ops);
+HALF_FAMILY(az_norm_ops);
+HALF_FAMILY(az_attention_ops);
+HALF_FAMILY(az_head_ops);
+HALF_FAMILY(az_decode_pack_ops);
+HALF_FAMILY(az_decode_linear_ops);
 
 /* Float32 sums of exact products, and one rounding to bfloat16. */
 static const double EXACT = 2e-6, ROUNDED = 4.1e-3;
@@ -45,7 +50,7 @@ static void test_linear(void) {
     const int64_t rows = shapes[s][0], width = shapes[s][1], n = shapes[s][2];
     Tensor x = padded_waves(1, rows, width), w = exact_waves(2, n, width), residual = WAVES(3, rows, n), bias = WAVES(4, n);
     Tensor dy = padded_waves(5, rows, n);
-    Call pack = {.table = az_linear_ops, .name = "Pack", .in = {w}, .num_inputs = 1};
+    Call pack = {.table = TABLE(az_linear_ops), .name = "Pack", .in = {w}, .num_inputs = 1};
     must_run(&pack);
     double *y = doubles(rows * n), *dx = doubles(rows * width), *dw = doubles(n * width);
     for (int64_t r = 0; r < rows; r++)
@@ -59,7 +64,7 @@ static void test_linear(void) {
           dw[j * width + k] += d * value;
         }
       }
-    Call forward = {.table = az_linear_ops, .name = "LinearFloat", .ints = {rows, 0, x.dim[1], n}, .floats = {1}, .num_inputs = 4};
+    Call forward = {.table = TABLE(az_linear_ops), .name = "LinearFloat", .ints = {rows, 0, x.dim[1], n}, .floats = {1}, .num_inputs = 4};
     forward.in[0] = x, forward.in[1] = pack.out[0], forward.in[2] = residual, forward.in[3] = bias;
     must_run(&forward);
     check_close("y", forward.out[0], y, EXACT);
@@ -69,11 +74,11 @@ static void test_linear(void) {
     must_run(&half);
     check_close("y in bfloat16", columns_of(half.out[0], n), y, ROUNDED);
     check_padding("y", half.out[0], n);
-    Call back = {.table = az_linear_ops, .name = "LinearFloat", .ints = {rows, 0, dy.dim[1], width}, .floats = {1}, .num_inputs = 2};
+    Call back = {.table = TABLE(az_linear_ops), .name = "LinearFloat", .ints = {rows, 0, dy.dim[1], width}, .floats = {1}, .num_inputs = 2};
     back.in[0] = dy, back.in[1] = pack.out[1];
     must_run(&back);
     check_close("dx", back.out[0], dx, EXACT);
-    Call gradient = {.table = az_linear_ops, .name = "WeightGradient", .floats = {1}, .in = {dy, x}, .num_inputs = 2, .num_outputs = 1};
+    Call gradient = {.table = TABLE(az_linear_ops), .name = "WeightGradient", .floats = {1}, .in = {dy, x}, .num_inputs = 2, .num_outputs = 1};
     const int64_t ints[] = {rows, 0, 0, dy.dim[1], 0, x.dim[1], width, n};
     memcpy(gradient.ints, ints, sizeof ints);
     must_run(&gradient);
@@ -83,7 +88,7 @@ static void test_linear(void) {
     /* A row is the same bits whatever stands beside it. */
     Tensor one = tensor_of(2, SHAPE(1, x.dim[1]));
     memcpy(one.data, HALVES(x) + (rows - 1) * x.dim[1], 2 * (size_t)x.dim[1]);
-    Call alone = {.table = az_linear_ops, .name = "LinearFloat", .ints = {1, 0, x.dim[1], n}, .floats = {1}, .in = {one, pack.out[0]}, .num_inputs = 2};
+    Call alone = {.table = TABLE(az_linear_ops), .name = "LinearFloat", .ints = {1, 0, x.dim[1], n}, .floats = {1}, .in = {one, pack.out[0]}, .num_inputs = 2};
     Call together = alone;
     together.in[0] = x, together.ints[0] = rows;
     must_run(&alone);
@@ -101,7 +106,7 @@ static void test_adapters(void) {
     const float scale[] = {0.5f, 2, 4};
     int64_t total = 0, ranks = 0, first_row[3], first_rank[3];
     Tensor a[3], b[3], x = padded_waves(1, tokens, width);
-    Call pack = {.table = az_adapter_ops, .name = "PackAdapters", .ints = {is_pair}};
+    Call pack = {.table = TABLE(az_adapter_ops), .name = "PackAdapters", .ints = {is_pair}};
     for (int i = 0; i < num; i++) {
       first_row[i] = total, first_rank[i] = ranks;
       total += ROUND_UP(rows[i], 32), ranks += rank[i];
@@ -137,22 +142,22 @@ static void test_adapters(void) {
     const int64_t columns[] = {ranks, total, ranks, width};
     double *const expected[] = {hidden, y, back, dx};
     for (int p = 0; p < 4; p++) {
-      Call alone = {.table = az_linear_ops, .name = "LinearFloat", .ints = {tokens, 0, left[p].dim[1], columns[p]}, .floats = {1}};
+      Call alone = {.table = TABLE(az_linear_ops), .name = "LinearFloat", .ints = {tokens, 0, left[p].dim[1], columns[p]}, .floats = {1}};
       alone.in[0] = left[p], alone.in[1] = right[p], alone.num_inputs = 2;
       must_run(&alone);
       check_close("product", alone.out[0], expected[p], EXACT);
       Tensor w = tensor_of(4, SHAPE(columns[p], 32));
       memset(w.data, 0, 4 * (size_t)count_of(w));
-      Call zeros = {.table = az_linear_ops, .name = "Pack", .in = {w}, .num_inputs = 1};
+      Call zeros = {.table = TABLE(az_linear_ops), .name = "Pack", .in = {w}, .num_inputs = 1};
       must_run(&zeros);
-      Call added = {.table = az_linear_ops, .name = "LinearFloat", .ints = {tokens, 0, 32, columns[p], 0, left[p].dim[1]}, .floats = {1}};
+      Call added = {.table = TABLE(az_linear_ops), .name = "LinearFloat", .ints = {tokens, 0, 32, columns[p], 0, left[p].dim[1]}, .floats = {1}};
       added.in[0] = none, added.in[1] = zeros.out[0], added.in[4] = left[p], added.in[5] = right[p], added.num_inputs = 6;
       must_run(&added);
       check_same("added product", added.out[0], alone.out[0], 4);
     }
     free(hidden), free(y), free(back), free(dx);
 
-    Call gradient = {.table = az_adapter_ops, .name = "AdapterGradient", .num_inputs = 2};
+    Call gradient = {.table = TABLE(az_adapter_ops), .name = "AdapterGradient", .num_inputs = 2};
     const int64_t ints[] = {tokens, is_pair, 0, 0, stride, 0, x.dim[1], width};
     memcpy(gradient.ints, ints, sizeof ints);
     memcpy(gradient.ints + 8, pack.ints + 1, 16 * sizeof(int64_t));
@@ -174,7 +179,7 @@ static void test_adapters(void) {
               else da[r * width + k] += AT(dh, n, first_rank[i] + r) * AT(x, n, k);
         check_close(is_b ? "dB" : "dA", gradient.out[out++], da, 4 * EXACT);
         /* A layer alone, its ranks where they stand among the others. */
-        Call alone = {.table = az_adapter_ops, .name = "AdapterGradient", .num_inputs = 2, .num_outputs = 1, .in = {gradient.in[0], gradient.in[1]}};
+        Call alone = {.table = TABLE(az_adapter_ops), .name = "AdapterGradient", .num_inputs = 2, .num_outputs = 1, .in = {gradient.in[0], gradient.in[1]}};
         const int64_t own[] = {tokens, 0, is_b, first_rank[i], stride, is_b ? first_row[i] : 0, gradient.in[1].dim[1], width, rows[i]};
         memcpy(alone.ints, own, sizeof own);
         alone.ints[16] = rank[i], alone.floats[0] = scale[i];
@@ -209,12 +214,12 @@ static void test_norm(void) {
         dx[n * width + k] = r[n] * (d * FLOATS(g)[k] - normal * mean) + FLOATS(residual)[n * width + k];
       }
     }
-    Call forward = {.table = az_norm_ops, .name = "RmsNorm", .ints = {rows, width}, .floats = {1e-5f}, .in = {x, g}, .num_inputs = 2};
+    Call forward = {.table = TABLE(az_norm_ops), .name = "RmsNorm", .ints = {rows, width}, .floats = {1e-5f}, .in = {x, g}, .num_inputs = 2};
     must_run(&forward);
     check_close("y", columns_of(forward.out[0], width), y, ROUNDED);
     check_padding("y", forward.out[0], width);
     check_close("r", forward.out[1], r, EXACT);
-    Call back = {.table = az_norm_ops, .name = "RmsNormBackward", .ints = {rows, width, 0, dh.dim[1]}, .num_inputs = 5};
+    Call back = {.table = TABLE(az_norm_ops), .name = "RmsNormBackward", .ints = {rows, width, 0, dh.dim[1]}, .num_inputs = 5};
     back.in[0] = dh, back.in[1] = x, back.in[2] = g, back.in[3] = forward.out[1], back.in[4] = residual;
     must_run(&back);
     check_close("dx", back.out[0], dx, 2 * EXACT);
@@ -263,12 +268,12 @@ static void test_attention(void) {
       }
     }
     const int64_t ints[] = {b, t, h, g, d, 0, q.dim[1], 0, k.dim[1], 0, v.dim[1], 0, q.dim[1], 0, q.dim[1]};
-    Call forward = {.table = az_attention_ops, .name = "Attention", .floats = {(float)scale}, .in = {q, k, v}, .num_inputs = 3};
+    Call forward = {.table = TABLE(az_attention_ops), .name = "Attention", .floats = {(float)scale}, .in = {q, k, v}, .num_inputs = 3};
     memcpy(forward.ints, ints, sizeof ints);
     must_run(&forward);
     check_close("o", columns_of(forward.out[0], h * d), o, 2 * ROUNDED);
     check_padding("o", forward.out[0], h * d);
-    Call back = {.table = az_attention_ops, .name = "AttentionBackward", .floats = {(float)scale}, .num_inputs = 6};
+    Call back = {.table = TABLE(az_attention_ops), .name = "AttentionBackward", .floats = {(float)scale}, .num_inputs = 6};
     memcpy(back.ints, ints, sizeof ints);
     back.in[0] = q, back.in[1] = k, back.in[2] = v, back.in[3] = forward.out[0], back.in[4] = d_out, back.in[5] = forward.out[1];
     must_run(&back);
@@ -291,7 +296,7 @@ static void test_head(void) {
     const int64_t tokens = shapes[s][0], vocabulary = shapes[s][1], width = shapes[s][2];
     Tensor x = padded_waves(1, tokens, width), w = exact_waves(2, vocabulary, width), targets = tensor_of(8, SHAPE(tokens));
     Tensor weights = WAVES(3, tokens);
-    Call pack = {.table = az_linear_ops, .name = "Pack", .in = {w}, .num_inputs = 1};
+    Call pack = {.table = TABLE(az_linear_ops), .name = "Pack", .in = {w}, .num_inputs = 1};
     must_run(&pack);
     double loss = 0, *nll = doubles(tokens), *dx = doubles(tokens * width), *dw = doubles(vocabulary * width), *p = doubles(vocabulary);
     for (int64_t n = 0; n < tokens; n++) {
@@ -314,7 +319,7 @@ static void test_head(void) {
         }
       }
     }
-    Call call = {.table = az_head_ops, .name = "HeadLoss", .ints = {tokens, 0, x.dim[1]}, .num_inputs = 6};
+    Call call = {.table = TABLE(az_head_ops), .name = "HeadLoss", .ints = {tokens, 0, x.dim[1]}, .num_inputs = 6};
     const Tensor all[] = {x, pack.out[0], pack.out[1], w, targets, weights};
     memcpy(call.in, all, sizeof all);
     must_run(&call);
@@ -367,10 +372,10 @@ static void test_decode_linear(void) {
         y[r * n + j] = FLOATS(residual)[r * n + j] + FLOATS(bias)[j];
         for (int64_t k = 0; k < width; k++) y[r * n + j] += (double)FLOATS(x)[r * width + k] * FLOATS(w)[j * width + k];
       }
-    Call pack = {.table = az_decode_pack_ops, .name = "DecodePack", .in = {w}, .num_inputs = 1};
+    Call pack = {.table = TABLE(az_decode_pack_ops), .name = "DecodePack", .in = {w}, .num_inputs = 1};
     must_run(&pack);
     for (int threads = 1; threads <= 2; threads++) {
-      Call call = {.table = az_decode_linear_ops, .name = "DecodeLinear", .ints = {threads, 0, rows, width, n}, .num_inputs = 8};
+      Call call = {.table = TABLE(az_decode_linear_ops), .name = "DecodeLinear", .ints = {threads, 0, rows, width, n}, .num_inputs = 8};
       call.in[0] = x, call.in[2] = residual, call.in[3] = bias, call.in[7] = pack.out[0];
       must_run(&call);
       check_close("y", call.out[0], y, EXACT);
@@ -379,13 +384,19 @@ static void test_decode_linear(void) {
   }
 }
 
+AT_EACH_LEVEL(test_linear)
+AT_EACH_LEVEL(test_adapters)
+AT_EACH_LEVEL(test_norm)
+AT_EACH_LEVEL(test_attention)
+AT_EACH_LEVEL(test_head)
+AT_EACH_LEVEL(test_decode_linear)
+
 const Test half_tests[] = {
-    {"bfloat16 linear layers and their gradients are exact up to the sum; rows do not depend on neighbours", test_linear, LEVEL_AMX},
-    {"bfloat16 adapters: what they add and their gradients are exact up to the sum", test_adapters, LEVEL_AMX},
-    {"bfloat16 norm and its gradient are those of float64 up to rounding", test_norm, LEVEL_AMX},
-    {"bfloat16 attention and its gradient are those of float64 up to rounding", test_attention, LEVEL_AMX},
-    {"bfloat16 head: loss and gradients are those of float64 up to rounding", test_head, LEVEL_AMX},
-    {"bfloat16 linear layers of decoding are exact up to the sum", test_decode_linear, LEVEL_AMX},
+    {"bfloat16 linear layers and their gradients are exact up to the sum; rows do not depend on neighbours", test_linear_each, LEVEL_PORTABLE},
+    {"bfloat16 adapters: what they add and their gradients are exact up to the sum", test_adapters_each, LEVEL_PORTABLE},
+    {"bfloat16 norm and its gradient are those of float64 up to rounding", test_norm_each, LEVEL_PORTABLE},
+    {"bfloat16 attention and its gradient are those of float64 up to rounding", test_attention_each, LEVEL_PORTABLE},
+    {"bfloat16 head: loss and gradients are those of float64 up to rounding", test_head_each, LEVEL_PORTABLE},
+    {"bfloat16 linear layers of decoding are exact up to the sum", test_decode_linear_each, LEVEL_PORTABLE},
     {0},
 };
-#endif

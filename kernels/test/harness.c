@@ -18,7 +18,7 @@ typedef struct {
 
 static Block blocks[4096];
 static int num_blocks, num_taken;
-static const char *running;
+static const char *running, *running_level = "";
 static int num_failures;
 
 static void *guarded(size_t bytes) {
@@ -199,7 +199,7 @@ void check(int is_so, const char *format, ...) {
   if (num_failures++ > 20) return;
   va_list arguments;
   va_start(arguments, format);
-  printf("# %s: ", running);
+  printf("# %s%s: ", running, running_level);
   vprintf(format, arguments);
   printf("\n");
   va_end(arguments);
@@ -219,11 +219,18 @@ void check_same(const char *what, Tensor a, Tensor b, size_t bytes) {
   check(memcmp(a.data, b.data, bytes * (size_t)count_of(a)) == 0, "%s differs", what);
 }
 
+void begin_level(Level level) {
+  static const char *const names[] = {"", " (portable)", " (avx2)", " (avx512)", " (amx)"};
+  release_all();
+  running_level = names[level];
+}
+
 /* --- all tests */
 
 extern const Test float_rows_tests[], float_attention_tests[], float_vocabulary_tests[];
+extern const Test half_tests[], half_row_tests[], decode_tests[], decode_linear_tests[];
 #if defined(__x86_64__)
-extern const Test half_tests[], decode_tests[], blocks_tests[];
+extern const Test blocks_tests[];
 #endif
 extern const Test plain_tests[];
 
@@ -233,9 +240,11 @@ int main(void) {
       float_rows_tests,
       float_attention_tests,
       float_vocabulary_tests,
-#if defined(__x86_64__)
       half_tests,
+      half_row_tests,
       decode_tests,
+      decode_linear_tests,
+#if defined(__x86_64__)
       blocks_tests,
 #endif
   };
@@ -243,6 +252,7 @@ int main(void) {
   for (size_t f = 0; f < sizeof families / sizeof *families; f++)
     for (const Test *test = families[f]; test->name; test++) {
       running = test->name;
+      running_level = "";
       num_failures = 0;
       if (!has_level(test->level)) {
         printf("skip %s\n", test->name);

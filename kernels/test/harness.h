@@ -46,6 +46,8 @@ bf16 to_half(float x);
 
 int64_t count_of(Tensor t);
 int has_level(Level level);
+/* What follows is a test of its own at this level: tensors end here, failures name it. */
+void begin_level(Level level);
 
 /* Reports a failure of the running test if not so. */
 void check(int is_so, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -25,6 +25,29 @@ typedef struct {
   for (const AtLevel *at = family##_levels; at->name; at++)                                                            \
     if (has_level(at->level))
 
+/*
+ * Families of bfloat16 have a table for matrix units too. A test of them runs at one level, `half_level`, where TABLE(family) is the
+ * family's table; AT_EACH_LEVEL(test) makes test_each of it, which runs it at all levels of this machine.
+ */
+static Level half_level __attribute__((unused));
+#if defined(__x86_64__)
+#define HALF_FAMILY(family)                                                                                            \
+  extern const Op family##_portable[], family##_avx2[], family##_avx512[], family##_amx[];                             \
+  static const Op *const family##_tables[] = {NULL, family##_portable, family##_avx2, family##_avx512, family##_amx}
+#else
+#define HALF_FAMILY(family)                                                                                            \
+  extern const Op family##_portable[];                                                                                 \
+  static const Op *const family##_tables[] = {NULL, family##_portable}
+#endif
+#define TABLE(family) family##_tables[half_level]
+#define AT_EACH_LEVEL(test)                                                                                            \
+  static void test##_each(void) {                                                                                      \
+    for (half_level = LEVEL_PORTABLE; half_level <= LEVEL_AMX && has_level(half_level); half_level++) {                \
+      begin_level(half_level);                                                                                         \
+      test();                                                                                                          \
+    }                                                                                                                  \
+  }
+
 /* Instruction sets that multiply and add in one rounding give the same bits; of them the first seen is kept in `first`. */
 static inline void check_same_bits(const AtLevel *at, Tensor *first, Tensor now) {
 #if defined(__x86_64__)

@@ -37,7 +37,23 @@ function describeKernels({ path, level, numOps, reason, compiler, isStale }: Dia
   return lines;
 }
 
-function describe({ versions, machine, runtime, kernels, bfloat16, hasBlocks, rates }: Diagnosis): string {
+function describeHalf(bfloat16: Diagnosis['bfloat16'], isDefault: boolean): string {
+  if (bfloat16 === 'float32') return 'not here: float32 is computed instead';
+  return isDefault
+    ? 'computed by the kernels'
+    : 'computed by the kernels where it is asked for; the default is float32, which is faster in training without AVX-512';
+}
+
+function describe({
+  versions,
+  machine,
+  runtime,
+  kernels,
+  bfloat16,
+  isHalfDefault,
+  hasBlocks,
+  rates,
+}: Diagnosis): string {
   const binding = runtime.kind === 'c-api' ? 'C API' : 'stock binding';
   const rows: [string, string][] = [
     [
@@ -51,7 +67,7 @@ function describe({ versions, machine, runtime, kernels, bfloat16, hasBlocks, ra
     ['memory', `${formatBytes(machine.memoryBytes)}, of which ${formatBytes(machine.freeMemoryBytes)} are free`],
     ['runtime', `ONNX Runtime through its ${binding}${runtime.reason === null ? '' : ` (${runtime.reason})`}`],
     ...describeKernels(kernels).map((line, index): [string, string] => [index === 0 ? 'kernels' : '', line]),
-    ['bfloat16', bfloat16 === 'bfloat16' ? 'computed by the kernels' : 'not here: float32 is computed instead'],
+    ['bfloat16', describeHalf(bfloat16, isHalfDefault)],
     [
       'GGUF blocks',
       hasBlocks ? 'sampling and scoring in bfloat16 compute on them as they are stored' : 'read as float32 weights',

@@ -15,7 +15,7 @@ export const modelOption = z.string().meta({
 /** The same of a run, whose configuration may name one as well. */
 export const runPrecisionOption = z.enum(['auto', 'float32', 'bfloat16']).optional().meta({
   description: 'What all that samples, scores and trains computes in, as `precision` of the configuration',
-  whenAbsent: 'what the configuration says, or bfloat16 where this machine has matrix units for it',
+  whenAbsent: 'what the configuration says, or bfloat16 where this machine has matrix units or AVX-512 for it',
 });
 
 /** As `--set`: precision of the whole run, its training included. */
@@ -25,7 +25,7 @@ export const precisionSettings = (precision: PrecisionChoice | undefined): strin
 /** What models compute in. What needs more than bfloat16 (the gradient of a proxy, differences) says so itself. */
 export const precisionOption = z.enum(['auto', 'float32', 'bfloat16']).default('auto').meta({
   description:
-    'What matrix products compute in; auto: bfloat16 where this machine has matrix units for it, else float32',
+    'What matrix products compute in; auto: bfloat16 where this machine has matrix units or AVX-512 for it, else float32',
 });
 
 export const adapterOption = z.string().optional().meta({
@@ -78,7 +78,7 @@ export function tellPrecision(
   effective: Precision,
 ): void {
   if (asked !== 'bfloat16' || effective === asked) return;
-  log('bfloat16 needs matrix units that this machine does not have (azeotrope doctor): computes in float32.');
+  log('bfloat16 needs kernels that are not to be had here (azeotrope doctor): computes in float32.');
 }
 
 const TENTH = 0.1;

@@ -5,6 +5,7 @@ import { hashGraph } from './graph/hash.js';
 import { compileGraph } from './onnx/compile.js';
 import type { Precision, StoredForm } from './onnx/emitter.js';
 import { createPackedWeights, type PackedHold } from './packed-weights.js';
+import { prefersHalf } from './runtime/kernels-library.js';
 import { SessionCache } from './runtime/session-cache.js';
 import type {
   Binding,
@@ -42,7 +43,7 @@ interface BindOptions extends Pick<SessionOptions, 'plannedMemory'> {
   readonly frozen?: readonly string[] | undefined;
 }
 
-/** A precision that is asked for; `auto`: bfloat16 where the runtime has kernels for it. */
+/** A precision that is asked for; `auto`: bfloat16 where it is faster. */
 export type PrecisionChoice = Precision | 'auto';
 
 export interface CompilerOptions {
@@ -50,9 +51,14 @@ export interface CompilerOptions {
   readonly precision?: PrecisionChoice | undefined;
 }
 
-/** What a graph asked for in `precision` is computed in on this runtime: bfloat16 needs kernels for matrix units. */
-export function effectivePrecision(runtime: Pick<Runtime, 'kernels'>, precision: PrecisionChoice): Precision {
-  return precision !== 'float32' && runtime.kernels.ops.has('DecodeLinear') ? 'bfloat16' : 'float32';
+/**
+ * What a graph asked for in `precision` is computed in on this runtime: bfloat16 where there are kernels for it; `auto`: where they are
+ * faster, too.
+ */
+export function effectivePrecision({ kernels }: Pick<Runtime, 'kernels'>, precision: PrecisionChoice): Precision {
+  const isHalf =
+    precision === 'auto' ? prefersHalf(kernels) : precision === 'bfloat16' && kernels.ops.has('DecodeLinear');
+  return isHalf ? 'bfloat16' : 'float32';
 }
 
 /** Sessions kept: a few roles, each in a handful of shape buckets. */

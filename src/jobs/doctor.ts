@@ -43,6 +43,8 @@ export interface Diagnosis {
   };
   /** What `--precision bfloat16` means here. */
   readonly bfloat16: 'bfloat16' | 'float32';
+  /** Whether `--precision auto` is bfloat16. */
+  readonly isHalfDefault: boolean;
   /** Whether bfloat16 computes on matrices of GGUF files as they are stored. */
   readonly hasBlocks: boolean;
   /** Null where they were not asked for. */
@@ -84,6 +86,7 @@ export async function examine(options: DoctorOptions = {}): Promise<Diagnosis> {
         isStale: kernels.origin === 'compiled' && isStale(),
       },
       bfloat16: effectivePrecision(runtime, 'bfloat16'),
+      isHalfDefault: effectivePrecision(runtime, 'auto') === 'bfloat16',
       hasBlocks: kernels.ops.has('DecodeBlocks'),
       rates: options.measure === false ? null : await measureRates(compiler, options),
     };

@@ -108,7 +108,7 @@ export interface OpParams {
    * total [1] int32) → o [B, T, H, D], cacheK', cacheV'. Row b holds lengths[b] tokens once its new ones are in. T = 1: the new
    * one stands at lengths[b] − 1. T > 1 and B = 1: a chunk, its last token at lengths[0] − 1. T > 1 and B > 1: first chunks,
    * each row starts at 0 and is padded on the right. `total` is the greatest length (T for first chunks). A bfloat16 cache
-   * [B, K, S, W] has W = D rounded up to 32 and an order of its own (kernels/decode_attention_amx.c).
+   * [B, K, S, W] has W = D rounded up to 32 and an order of its own (kernels/decode_attention_half.c).
    */
   cachedAttention: { readonly scale: number; readonly firstChunk: boolean };
   /** (q, cacheK', cacheV', lengths, tq, tk, tv, tCacheK [B, K, S, D], tCacheV) → to, tCacheK', tCacheV' */

@@ -1,6 +1,6 @@
 /**
  * Low-rank adapters of linear layers, y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ: how the graph says it, and the products that layers of one input share
- * (kernels/adapter_amx.c). The narrow product h = x·Aᵀ of all of them is one, and h·(s·B)ᵀ is added while x·Wᵀ is computed.
+ * (kernels/adapter_half.c). The narrow product h = x·Aᵀ of all of them is one, and h·(s·B)ᵀ is added while x·Wᵀ is computed.
  */
 import { sameShape } from '../../graph/shape-rules.js';
 import type { Node, Value } from '../../graph/types.js';

@@ -1,7 +1,7 @@
 /**
  * Weights in the forms that kernels read, made apart from the graphs that read them. For decoding: panels of 32 output features, in
- * bfloat16, and as directions that weights move along in 8 bits with a scale for each 32 (kernels/decode_pack_amx.c). For training:
- * operands of tiles (kernels/linear_amx.c).
+ * bfloat16, and as directions that weights move along in 8 bits with a scale for each 32 (kernels/decode_pack_half.c). For training:
+ * operands of tiles (kernels/linear_half.c).
  */
 import type { Shape } from '../../graph/types.js';
 import type { CompiledModel, PackedForm } from '../../runtime/types.js';

@@ -10,7 +10,7 @@
  * Cache, width W = D rounded up to 32: keys [B, K, S/16, W/2, 16, 2], values [B, K, S/2, W, 2]: tiles as the products take them.
  * Where a block of 32 positions begins, the rest of it is cleared, so that what is read behind a row's length is finite.
  */
-#include "decode_tile.h"
+#include "tile.h"
 
 enum { BLOCK = 256, STRIDE = BLOCK + 16, MAX_WIDTH = 512 };
 
@@ -45,23 +45,23 @@ static __attribute__((noinline)) void place(const Job *job, const float *x, int6
                                             bf16 *to) {
   float y[MAX_WIDTH] ALIGNED;
   int64_t half = job->size / 2;
-  __m512 s = _mm512_set1_ps(scale);
+  Vec s = v_all(scale);
   for (int64_t i = 0; i < job->width; i += 16) {
-    __mmask16 lanes = first_lanes(job->size - i);
-    _mm512_store_ps(y + i, _mm512_mul_ps(s, _mm512_maskz_loadu_ps(lanes, x + i)));
+    int64_t lanes = v_first(job->size - i);
+    v_store(y + i, v_mul(s, v_load_first(x + i, lanes)));
   }
   if (is_turned && job->cos != NULL) {
     const float *cos = job->cos + job->positions[token] * half, *sin = job->sin + job->positions[token] * half;
     for (int64_t i = 0; i < half; i += 16) {
-      __mmask16 lanes = first_lanes(half - i);
-      __m512 a = _mm512_maskz_loadu_ps(lanes, x + i), b = _mm512_maskz_loadu_ps(lanes, x + half + i);
-      __m512 c = _mm512_maskz_loadu_ps(lanes, cos + i), d = _mm512_maskz_loadu_ps(lanes, sin + i);
-      _mm512_mask_storeu_ps(y + i, lanes, _mm512_mul_ps(s, _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, d))));
-      _mm512_mask_storeu_ps(y + half + i, lanes, _mm512_mul_ps(s, _mm512_fmadd_ps(b, c, _mm512_mul_ps(a, d))));
+      int64_t lanes = v_first(half - i);
+      Vec a = v_load_first(x + i, lanes), b = v_load_first(x + half + i, lanes);
+      Vec c = v_load_first(cos + i, lanes), d = v_load_first(sin + i, lanes);
+      v_store_first(y + i, lanes, v_mul(s, v_fms(a, c, v_mul(b, d))));
+      v_store_first(y + half + i, lanes, v_mul(s, v_fma(b, c, v_mul(a, d))));
     }
   }
   for (int64_t i = 0; i < job->width; i += 32)
-    _mm512_storeu_si512((void *)(to + i), pack_bf16(_mm512_load_ps(y + i), _mm512_load_ps(y + i + 16)));
+    b_store(to + i, v_narrow2(v_load(y + i), v_load(y + i + 16)));
 }
 
 /* New keys and values of one row and group into a cache. */
@@ -96,8 +96,8 @@ static inline void want(const bf16 *from) {
 
 typedef struct {
   float most;     /* greatest score so far */
-  __m512 sum;     /* of the weights, by lanes */
-  __m512 tangent; /* of the weights' tangents */
+  Vec sum;     /* of the weights, by lanes */
+  Vec tangent; /* of the weights' tangents */
 } Running;
 
 typedef struct {
@@ -170,25 +170,25 @@ static void score_with_tangent(const Job *job, Scratch *scratch, int64_t at, int
  * factor for what was summed before.
  */
 static __attribute__((noinline)) float weigh(Running *running, float *s, int64_t count, int64_t visible, bf16 *p) {
-  __m512 lowest = _mm512_set1_ps(-1e30f), top = lowest;
+  Vec lowest = v_all(-1e30f), top = lowest;
   for (int64_t k = 0; k < count; k += 16) {
-    __m512 v = _mm512_mask_mov_ps(lowest, first_lanes(visible - k), _mm512_load_ps(s + k));
-    _mm512_store_ps(s + k, v);
-    top = _mm512_max_ps(top, v);
+    Vec v = v_first_of(v_first(visible - k), v_load(s + k), lowest);
+    v_store(s + k, v);
+    top = v_max(top, v);
   }
-  float before = running->most, now = _mm512_reduce_max_ps(top);
+  float before = running->most, now = v_greatest(top);
   if (!(before >= now)) running->most = now;
-  __m512 most = _mm512_set1_ps(running->most);
-  float factor = _mm512_cvtss_f32(exp2_ps(_mm512_set1_ps(before - running->most)));
-  __m512 sum = _mm512_mul_ps(running->sum, _mm512_set1_ps(factor));
+  Vec most = v_all(running->most);
+  float factor = v_lane(v_power_normal(v_all(before - running->most)), 0);
+  Vec sum = v_mul(running->sum, v_all(factor));
   for (int64_t k = 0; k < count; k += 32) {
-    __m512 a = exp2_ps(_mm512_sub_ps(_mm512_load_ps(s + k), most)), b = exp2_ps(_mm512_sub_ps(_mm512_load_ps(s + k + 16), most));
-    a = _mm512_maskz_mov_ps(first_lanes(visible - k), a);
-    b = _mm512_maskz_mov_ps(first_lanes(visible - k - 16), b);
-    sum = _mm512_add_ps(sum, _mm512_add_ps(a, b));
-    _mm512_store_ps(s + k, a);
-    _mm512_store_ps(s + k + 16, b);
-    _mm512_store_si512((void *)(p + k / 32 * TILE), pack_bf16(a, b));
+    Vec a = v_power_normal(v_sub(v_load(s + k), most)), b = v_power_normal(v_sub(v_load(s + k + 16), most));
+    a = v_first_of(v_first(visible - k), a, v_zero());
+    b = v_first_of(v_first(visible - k - 16), b, v_zero());
+    sum = v_add(sum, v_add(a, b));
+    v_store(s + k, a);
+    v_store(s + k + 16, b);
+    b_store(p + k / 32 * TILE, v_narrow2(a, b));
   }
   running->sum = sum;
   return factor;
@@ -197,15 +197,15 @@ static __attribute__((noinline)) float weigh(Running *running, float *s, int64_t
 /* Tangents of the weights w of one query from those of its scores, which are in units of log 2. */
 static __attribute__((noinline)) void weigh_tangent(Running *running, const float *w, const float *ts, int64_t count,
                                                     float factor, bf16 *z) {
-  __m512 ln2 = _mm512_set1_ps(0.693147181f), sum = _mm512_mul_ps(running->tangent, _mm512_set1_ps(factor));
+  Vec ln2 = v_all(0.693147181f), sum = v_mul(running->tangent, v_all(factor));
   for (int64_t k = 0; k < count; k += 32) {
-    __m512 p = _mm512_load_ps(w + k), q = _mm512_load_ps(w + k + 16), zero = _mm512_setzero_ps();
-    __m512 a = _mm512_mul_ps(p, _mm512_mul_ps(ln2, _mm512_load_ps(ts + k)));
-    __m512 b = _mm512_mul_ps(q, _mm512_mul_ps(ln2, _mm512_load_ps(ts + k + 16)));
-    a = _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(p, zero, _CMP_EQ_OQ), zero);
-    b = _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(q, zero, _CMP_EQ_OQ), zero);
-    sum = _mm512_add_ps(sum, _mm512_add_ps(a, b));
-    _mm512_store_si512((void *)(z + k / 32 * TILE), pack_bf16(a, b));
+    Vec p = v_load(w + k), q = v_load(w + k + 16);
+    Vec a = v_mul(p, v_mul(ln2, v_load(ts + k)));
+    Vec b = v_mul(q, v_mul(ln2, v_load(ts + k + 16)));
+    a = v_zero_where_zero(p, a);
+    b = v_zero_where_zero(q, b);
+    sum = v_add(sum, v_add(a, b));
+    b_store(z + k / 32 * TILE, v_narrow2(a, b));
   }
   running->tangent = sum;
 }
@@ -268,7 +268,7 @@ static void blend_with_tangent(const Job *job, Scratch *scratch, int64_t at, int
 
 static inline void scale_row(float *row, int64_t width, float factor) {
   for (int64_t d = 0; d < width; d += 16)
-    _mm512_store_ps(row + d, _mm512_mul_ps(_mm512_load_ps(row + d), _mm512_set1_ps(factor)));
+    v_store(row + d, v_mul(v_load(row + d), v_all(factor)));
 }
 
 /* Row r of the queries of a group of heads: its token, and where it lies in q and o. */
@@ -282,15 +282,15 @@ static void write_results(const Job *job, const Scratch *scratch, int64_t b, int
   for (int64_t r = 0; r < rows; r++) {
     int64_t token, at = query_at(job, b, g, first, r, &token);
     const Running *running = scratch->running + r;
-    __m512 total = _mm512_set1_ps(_mm512_reduce_add_ps(running->sum));
-    __m512 moved = _mm512_set1_ps(_mm512_reduce_add_ps(running->tangent));
+    Vec total = v_all(v_sum(running->sum));
+    Vec moved = v_all(v_sum(running->tangent));
     for (int64_t d = 0; d < job->size; d += 16) {
-      __mmask16 lanes = first_lanes(job->size - d);
-      __m512 o = _mm512_div_ps(_mm512_load_ps(scratch->sums + r * job->width + d), total);
-      _mm512_mask_storeu_ps(job->plain.o + at + d, lanes, o);
+      int64_t lanes = v_first(job->size - d);
+      Vec o = v_div(v_load(scratch->sums + r * job->width + d), total);
+      v_store_first(job->plain.o + at + d, lanes, o);
       if (!job->has_tangent) continue;
-      __m512 to = _mm512_fnmadd_ps(moved, o, _mm512_load_ps(scratch->sum_tangents + r * job->width + d));
-      _mm512_mask_storeu_ps(job->tangent.o + at + d, lanes, _mm512_div_ps(to, total));
+      Vec to = v_fnma(moved, o, v_load(scratch->sum_tangents + r * job->width + d));
+      v_store_first(job->tangent.o + at + d, lanes, v_div(to, total));
     }
   }
 }
@@ -307,7 +307,7 @@ static void attend(const Job *job, Scratch *scratch, int64_t b, int64_t g, int64
       place(job, job->tangent.q + at, token, 1, job->scale * LOG2_E, row);
       for (int64_t d = 0; d < width; d += 32) memcpy(scratch->query_tangents + d * 16 + r * 32, row + d, 64);
     }
-    scratch->running[r] = (Running){-1e30f, _mm512_setzero_ps(), _mm512_setzero_ps()};
+    scratch->running[r] = (Running){-1e30f, v_zero(), v_zero()};
   }
   memset(scratch->sums, 0, sizeof(float) * (size_t)(rows * width));
   if (job->has_tangent) memset(scratch->sum_tangents, 0, sizeof(float) * (size_t)(rows * width));
@@ -425,9 +425,9 @@ static void run(Ctx *c) {
   az_par(c, (size_t)((units + job.units_per_task - 1) / job.units_per_task), attend_task, &job);
 }
 
-#define ATTRIBUTES {"threads", "first", "time", "heads", "size"}, {"scale"}, .level = LEVEL_AMX
+#define ATTRIBUTES {"threads", "first", "time", "heads", "size"}, {"scale"}, .level = LEVEL_PORTABLE
 
-const Op az_decode_attention_ops[] = {
+const Op EACH(az_decode_attention_ops)[] = {
     {"DecodeAttention", run, "fffl?f?f?ibb", "f?bb", ATTRIBUTES},
     {"DecodeAttentionTangent", run, "fffl?f?f?ibbfffbb", "f?bbf?bb", ATTRIBUTES},
     {0},

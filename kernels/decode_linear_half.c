@@ -1,7 +1,7 @@
 /*
- * Linear layers for inference: y = x·wᵀ (+ bias) (+ residual) with weights packed once for good (see decode_pack_amx.c) and x
+ * Linear layers for inference: y = x·wᵀ (+ bias) (+ residual) with weights packed once for good (see decode_pack_half.c) and x
  * rounded to bfloat16, optionally after an RMS norm. Several layers of the same x are one op. A row of y is the same bits whatever
- * rows stand beside it: sums run over the input features in tiles of 32, first to last (decode_tile.h).
+ * rows stand beside it: sums run over the input features in tiles of 32, first to last (tile.h).
  *
  * With few rows the weights are streamed from memory once and everything else stays in the nearest cache; with many rows a panel
  * of 32 output features meets the rows in blocks.
@@ -49,16 +49,16 @@ static __attribute__((noinline)) void finish_gated(const Part *part, const float
                                                    int64_t rows, int64_t n) {
   const Side *g = &part[0].plain, *u = &part[1].plain;
   for (int half = 0; half < PANEL; half += 16) {
-    __mmask16 lanes = first_lanes(part->n - n - half);
+    int64_t lanes = v_first(part->n - n - half);
     if (!lanes) return;
-    __m512 zero = _mm512_setzero_ps();
-    __m512 gate_bias = g->bias ? _mm512_maskz_loadu_ps(lanes, g->bias + n + half) : zero;
-    __m512 up_bias = u->bias ? _mm512_maskz_loadu_ps(lanes, u->bias + n + half) : zero;
+    Vec zero = v_zero();
+    Vec gate_bias = g->bias ? v_load_first(g->bias + n + half, lanes) : zero;
+    Vec up_bias = u->bias ? v_load_first(u->bias + n + half, lanes) : zero;
     for (int64_t r = 0; r < rows; r++) {
-      __m512 a = _mm512_load_ps(gate + r * PANEL + half), b = _mm512_load_ps(up + r * PANEL + half);
-      if (g->bias) a = _mm512_add_ps(a, gate_bias);
-      if (u->bias) b = _mm512_add_ps(b, up_bias);
-      _mm512_mask_storeu_ps(g->y + (row + r) * part->n + n + half, lanes, _mm512_mul_ps(_mm512_mul_ps(a, sigmoid_ps(a)), b));
+      Vec a = v_load(gate + r * PANEL + half), b = v_load(up + r * PANEL + half);
+      if (g->bias) a = v_add(a, gate_bias);
+      if (u->bias) b = v_add(b, up_bias);
+      v_store_first(g->y + (row + r) * part->n + n + half, lanes, v_mul(v_mul(a, v_sigmoid_normal(a)), b));
     }
   }
 }
@@ -112,7 +112,7 @@ static void run(Ctx *c) {
   az_par(c, split_job(&job, c->i[0]), task, &job);
 }
 
-const Op az_decode_linear_ops[] = {
+const Op EACH(az_decode_linear_ops)[] = {
     {"DecodeLinear", run, "ff?f?f?f?f?f?b*", "f*", LINEAR_ATTRIBUTES},
     {0},
 };

@@ -3,7 +3,7 @@
  * `backward` for dx = dy·W. Several weights with the same input are packed as one: stacked (rows of each padded to 32, so that
  * each one's columns of the result are a matrix of their own), or two interleaved by 16 rows (gate and up of a gated MLP).
  */
-#include "gemm_amx.h"
+#include "gemm.h"
 
 enum { STACKED, INTERLEAVED, MAX_WEIGHTS = 16 };
 
@@ -42,13 +42,13 @@ typedef struct {
 /* 16 rows × 32 columns of a weight as bfloat16; what does not exist is zeros. */
 static inline void load_weight(const RowTile *tile, long width, long k, bf16 *to) {
   const long left = width - k;
-  const __mmask16 lo = v_first(left), hi = v_first(left - 16);
+  const int64_t lo = v_first(left), hi = v_first(left - 16);
   for (int r = 0; r < 16; r++) {
     const float *p = tile->data + r * width + k;
-    Bits row = r >= tile->rows ? _mm512_setzero_si512()
+    Bits row = r >= tile->rows ? b_zero()
                : left >= 32    ? v_narrow2(v_load(p), v_load(p + 16))
                                : v_narrow2(v_load_first(p, lo), v_load_first(p + 16, hi));
-    _mm512_store_si512((void *)(to + 32 * r), row);
+    b_store((to + 32 * r), row);
   }
 }
 
@@ -62,7 +62,7 @@ static void pack_task(void *arg, size_t index) {
     if (job->forward)
       for (int h = 0; h < 2; h++) {
         Bits r[16];
-        for (int u = 0; u < 16; u++) r[u] = _mm512_load_si512(block + 512 * h + 32 * u);
+        for (int u = 0; u < 16; u++) r[u] = b_load(block + 512 * h + 32 * u);
         v_transpose(r);
         bf16 *to = job->forward + ((2 * i + h) * steps + k) * TILE;
         if (job->past_cache) tile_put_past_cache(to, r);
@@ -81,7 +81,7 @@ static void pack_task(void *arg, size_t index) {
       }
     }
   }
-  _mm_sfence();
+  v_fence();
 }
 
 /* mode; weights [O_i, I] → forward [ΣO_i/16, I/32, 512], backward [I/16, ΣO_i/32, 512], extents padded */
@@ -128,7 +128,7 @@ static void product(Ctx *c, Operands o, int second, Finish f) {
   Added added = {0};
   if (second + 1 < c->num_inputs && c->in[second].data)
     added = (Added){(const bf16 *)c->in[second].data + c->i[OFFSET2], c->i[STRIDE2], c->in[second + 1].data, c->in[second + 1].dim[1]};
-  amx_product(c, o.x, o.stride, o.w, o.rows, o.n, o.steps, added, f);
+  half_product(c, o.x, o.stride, o.w, o.rows, o.n, o.steps, added, f);
 }
 
 static const float *optional(Ctx *c, int index) { return index < c->num_inputs ? c->in[index].data : NULL; }
@@ -205,17 +205,17 @@ static void gradient_task(void *arg, size_t index) {
     Block block = {.a = a, .a_tile = apart * TILE, .a_row = 64, .a_step = TILE, .b = job->x_packed + begin * TILE,
                    .b_tile = x_apart * TILE, .m_pieces = m, .n_pieces = n, .steps = end - begin, .row = first,
                    .last_rows = 32, .sums = sums, .is_first = c == 0, .is_last = c == chunks - 1};
-    if (sums) amx_block(&block, &job->finish);
+    if (sums) half_block(&block, &job->finish);
     else
       for (long j = 0; j < n; j += 8) {
         block.b = job->x_packed + j * 2 * x_apart * TILE;
         block.n_pieces = MIN(8, n - j);
         block.column = j * 32;
-        amx_block(&block, &job->finish);
+        half_block(&block, &job->finish);
       }
   }
   tiles_end();
-  _mm_sfence();
+  v_fence();
   az_give(a);
   if (sums) az_give(sums);
 }
@@ -249,21 +249,21 @@ static void run_weight_gradient(Ctx *c) {
   row_tiles(tiles, data, c->i + G_ROWS, n, width, mode);
   job.finish.row_tiles = tiles;
   job.x_packed = packed;
-  amx_pack_right(c, x, c->i[G_X_STRIDE], tokens, width, packed);
+  half_pack_right(c, x, c->i[G_X_STRIDE], tokens, width, packed);
   az_par(c, (size_t)((total / 32 + job.block_pieces - 1) / job.block_pieces), gradient_task, &job);
   az_give(packed);
   az_give(tiles);
 }
 
 #define PRODUCT_INTS {"rows", "offset", "stride", "columns", "offset2", "stride2"}
-const Op az_linear_ops[] = {
-    {"Pack", run_pack, "f*", "b?b?", {"mode"}, .level = LEVEL_AMX},
-    {"LinearHalf", run_linear_half, "bbf?f?b?b?", "b", PRODUCT_INTS, {"alpha"}, .level = LEVEL_AMX},
-    {"LinearFloat", run_linear_float, "bbf?f?b?b?", "f", PRODUCT_INTS, {"alpha"}, .level = LEVEL_AMX},
-    {"LinearSwiglu", run_linear_swiglu, "bbb?b?", "bb", PRODUCT_INTS, .level = LEVEL_AMX},
-    {"LinearSwigluGradient", run_linear_swiglu_gradient, "bbbb?b?", "b", PRODUCT_INTS, .level = LEVEL_AMX},
+const Op EACH(az_linear_ops)[] = {
+    {"Pack", run_pack, "f*", "b?b?", {"mode"}, .level = LEVEL_PORTABLE},
+    {"LinearHalf", run_linear_half, "bbf?f?b?b?", "b", PRODUCT_INTS, {"alpha"}, .level = LEVEL_PORTABLE},
+    {"LinearFloat", run_linear_float, "bbf?f?b?b?", "f", PRODUCT_INTS, {"alpha"}, .level = LEVEL_PORTABLE},
+    {"LinearSwiglu", run_linear_swiglu, "bbb?b?", "bb", PRODUCT_INTS, .level = LEVEL_PORTABLE},
+    {"LinearSwigluGradient", run_linear_swiglu_gradient, "bbbb?b?", "b", PRODUCT_INTS, .level = LEVEL_PORTABLE},
     {"WeightGradient", run_weight_gradient, "bb", "f*",
      {"tokens", "mode", "dyOffset", "dyStride", "xOffset", "xStride", "width", "rows0", "rows1", "rows2", "rows3", "rows4",
-      "rows5", "rows6", "rows7", "rows8", "rows9"}, {"alpha"}, .level = LEVEL_AMX},
+      "rows5", "rows6", "rows7", "rows8", "rows9"}, {"alpha"}, .level = LEVEL_PORTABLE},
     {0},
 };

@@ -19,7 +19,7 @@ typedef struct {
 static void norm_task(void *arg, size_t index) {
   const Norm *job = arg;
   const long width = job->width, whole = width / 16 * 16;
-  const __mmask16 rest = v_first(width - whole);
+  const int64_t rest = v_first(width - whole);
   for (long n = (long)index * ROWS; n < MIN(job->rows, ((long)index + 1) * ROWS); n++) {
     const float *x = job->x + n * width;
     bf16 *h = job->half + n * job->stride;
@@ -71,7 +71,7 @@ static void norm_backward_task(void *arg, size_t index) {
       v_store(dg + k, v_add(v_load(dg + k), z));
       s = v_fma(z, v_load(job->gain + k), s);
     }
-    const __mmask16 rest = v_first(width - k);
+    const int64_t rest = v_first(width - k);
     if (rest) {
       Vec z = v_mul(v_load_half_first(dh + k, rest), v_mul(v_load_first(x + k, rest), r));
       v_store(dg + k, v_add(v_load(dg + k), z));
@@ -82,22 +82,22 @@ static void norm_backward_task(void *arg, size_t index) {
     const float *residual = job->residual ? job->residual + n * width : NULL;
     bf16 *half = job->half ? job->half + n * job->stride : NULL;
     for (k = 0; k + 16 <= width; k += 16) {
-      Vec v = v_mul(r, _mm512_fnmadd_ps(v_load(x + k), mean, v_mul(v_load_half(dh + k), v_load(job->gain + k))));
+      Vec v = v_mul(r, v_fnma(v_load(x + k), mean, v_mul(v_load_half(dh + k), v_load(job->gain + k))));
       if (residual) v = v_add(v, v_load(residual + k));
-      if (dx && job->past_cache) _mm512_stream_ps(dx + k, v);
+      if (dx && job->past_cache) v_stream(dx + k, v);
       else if (dx) v_store(dx + k, v);
       if (half) v_store_half(half + k, v);
     }
     if (rest) {
       Vec v = v_mul(v_load_half_first(dh + k, rest), v_load_first(job->gain + k, rest));
-      v = v_mul(r, _mm512_fnmadd_ps(v_load_first(x + k, rest), mean, v));
+      v = v_mul(r, v_fnma(v_load_first(x + k, rest), mean, v));
       if (residual) v = v_add(v, v_load_first(residual + k, rest));
       if (dx) v_store_first(dx + k, rest, v);
       if (half) v_store_half_first(half + k, rest, v);
     }
     if (half && job->stride > width) memset(half + width, 0, (size_t)(job->stride - width) * 2);
   }
-  _mm_sfence();
+  v_fence();
 }
 
 /*
@@ -169,7 +169,7 @@ static void gate_task(void *arg, size_t index) {
   const Gate *job = arg;
   for (long n = (long)index * ROWS; n < MIN(job->rows, ((long)index + 1) * ROWS); n++)
     for (long k = 0; k < job->stride; k += 16) {
-      const __mmask16 m = v_first(job->width - k);
+      const int64_t m = v_first(job->width - k);
       Vec gate = v_load_half_first(job->gate + n * job->gate_stride + k, m), up = v_load_half_first(job->up + n * job->up_stride + k, m);
       v_store_half(job->out + n * job->stride + k, v_mul(v_mul(gate, v_sigmoid_rough(gate)), up));
     }
@@ -179,7 +179,7 @@ static void gate_backward_task(void *arg, size_t index) {
   const Gate *job = arg;
   for (long n = (long)index * ROWS; n < MIN(job->rows, ((long)index + 1) * ROWS); n++)
     for (long k = 0; k < job->stride; k += 16) {
-      const __mmask16 m = v_first(job->width - k);
+      const int64_t m = v_first(job->width - k);
       Vec gate = v_load_half_first(job->gate + n * job->gate_stride + k, m), up = v_load_half_first(job->up + n * job->up_stride + k, m);
       Vec dy = v_load_half_first(job->dy + n * job->dy_stride + k, m), sigmoid = v_sigmoid_rough(gate), silu = v_mul(gate, sigmoid);
       Vec slope = v_mul(sigmoid, v_sub(v_add(v_all(1.f), gate), silu));
@@ -228,14 +228,14 @@ static void run_split_pair(Ctx *c) {
   az_par(c, num_tasks(job.rows), split_task, &job);
 }
 
-const Op az_norm_ops[] = {
-    {"RmsNorm", run_norm, "ff", "bf?", {"rows", "width"}, {"epsilon"}, .level = LEVEL_AMX},
-    {"RmsNormBackward", run_norm_backward, "bffff?", "f?b?f?", {"rows", "width", "offset", "stride"}, .level = LEVEL_AMX,
+const Op EACH(az_norm_ops)[] = {
+    {"RmsNorm", run_norm, "ff", "bf?", {"rows", "width"}, {"epsilon"}, .level = LEVEL_PORTABLE},
+    {"RmsNormBackward", run_norm_backward, "bffff?", "f?b?f?", {"rows", "width", "offset", "stride"}, .level = LEVEL_PORTABLE,
      .inplace_input = 5},
-    {"SwigluPairBackward", run_pair_backward, "bb", "b", {"rows", "width", "offset", "stride"}, .level = LEVEL_AMX},
-    {"Swiglu", run_gate, "bb", "b", {"rows", "width", "gateOffset", "gateStride", "upOffset", "upStride"}, .level = LEVEL_AMX},
+    {"SwigluPairBackward", run_pair_backward, "bb", "b", {"rows", "width", "offset", "stride"}, .level = LEVEL_PORTABLE},
+    {"Swiglu", run_gate, "bb", "b", {"rows", "width", "gateOffset", "gateStride", "upOffset", "upStride"}, .level = LEVEL_PORTABLE},
     {"SwigluBackward", run_gate_backward, "bbb", "bb",
-     {"rows", "width", "gateOffset", "gateStride", "upOffset", "upStride", "dyOffset", "dyStride"}, .level = LEVEL_AMX},
-    {"SplitPair", run_split_pair, "b", "b?b?", {"rows", "width"}, .level = LEVEL_AMX},
+     {"rows", "width", "gateOffset", "gateStride", "upOffset", "upStride", "dyOffset", "dyStride"}, .level = LEVEL_PORTABLE},
+    {"SplitPair", run_split_pair, "b", "b?b?", {"rows", "width"}, .level = LEVEL_PORTABLE},
     {0},
 };

@@ -1,29 +1,29 @@
 /*
  * Linear layers on packed weights with the tangent of their result beside it, in one sweep: y = x·wᵀ and ty = tx·wᵀ + x·twᵀ, where tw is
  * a direction of the weights, packed in 8 bits. w is read once for both; y is the same bits as without the tangent
- * (decode_linear_amx.c).
+ * (decode_linear_half.c).
  */
 #include "decode_linear.h"
 
 enum { STEP = 32 };
 
-static inline __m512 some(const float *p, int64_t k, int64_t i) { return _mm512_maskz_loadu_ps(first_lanes(k - i), p + i); }
+static inline Vec some(const float *p, int64_t k, int64_t i) { return v_load_first(p + i, v_first(k - i)); }
 
 /* Σ over features of (tx·r)·(x·r) / K */
 static __attribute__((noinline)) float mean_move(const float *x, const float *tx, int64_t k, float r) {
-  __m512 sum = _mm512_setzero_ps();
-  for (int64_t i = 0; i < k; i += 16) sum = _mm512_fmadd_ps(some(x, k, i), some(tx, k, i), sum);
-  return r * r * _mm512_reduce_add_ps(sum) / (float)k;
+  Vec sum = v_zero();
+  for (int64_t i = 0; i < k; i += 16) sum = v_fma(some(x, k, i), some(tx, k, i), sum);
+  return r * r * v_sum(sum) / (float)k;
 }
 
 /* Tangent of sixteen features, normed: g·(tx·r − x̂·mean) + tg·x̂ with x̂ = x·r */
-static inline __m512 sixteen_moved(const Job *job, const float *x, const float *tx, int64_t i, float r, float mean) {
+static inline Vec sixteen_moved(const Job *job, const float *x, const float *tx, int64_t i, float r, float mean) {
   int64_t k = job->k;
-  __m512 v = some(tx, k, i);
+  Vec v = some(tx, k, i);
   if (job->plain.gain == NULL) return v;
-  __m512 normal = _mm512_mul_ps(some(x, k, i), _mm512_set1_ps(r));
-  v = _mm512_fnmadd_ps(normal, _mm512_set1_ps(mean), _mm512_mul_ps(v, _mm512_set1_ps(r)));
-  return _mm512_fmadd_ps(v, some(job->plain.gain, k, i), _mm512_mul_ps(some(job->tangent.gain, k, i), normal));
+  Vec normal = v_mul(some(x, k, i), v_all(r));
+  v = v_fnma(normal, v_all(mean), v_mul(v, v_all(r)));
+  return v_fma(v, some(job->plain.gain, k, i), v_mul(some(job->tangent.gain, k, i), normal));
 }
 
 /* The tangents of rows, as `pack_rows` lays out the rows. */
@@ -32,29 +32,26 @@ static void pack_tangents(const Job *job, int64_t first, int64_t count, bf16 *to
   for (int64_t row = 0; row < ROUND_UP(count, 16); row++) {
     bf16 *out = to + (row / 16 * kt * 16 + row % 16) * 32;
     if (row >= count) {
-      for (int64_t t = 0; t < kt; t++) _mm512_store_si512((void *)(out + t * TILE), _mm512_setzero_si512());
+      for (int64_t t = 0; t < kt; t++) b_store(out + t * TILE, b_zero());
       continue;
     }
     const float *x = job->plain.x + (first + row) * k, *tx = job->tangent.x + (first + row) * k;
     float r = job->plain.gain == NULL ? 1 : inverse_rms(x, k, job->epsilon);
     float mean = job->plain.gain == NULL ? 0 : mean_move(x, tx, k, r);
     for (int64_t t = 0; t < kt; t++)
-      _mm512_store_si512((void *)(out + t * TILE), pack_bf16(sixteen_moved(job, x, tx, 32 * t, r, mean),
+      b_store(out + t * TILE, v_narrow2(sixteen_moved(job, x, tx, 32 * t, r, mean),
                                                              sixteen_moved(job, x, tx, 32 * t + 16, r, mean)));
   }
 }
 
 /* A tile of a direction as bfloat16. */
 static inline void widen(const int8_t *from, bf16 *to) {
-  static const int32_t low[16] ALIGNED = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7};
-  static const int32_t high[16] ALIGNED = {8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15};
-  __m512 scales = _mm512_loadu_ps((const float *)from);
-  __m512 first = _mm512_permutexvar_ps(_mm512_load_si512(low), scales), second = _mm512_permutexvar_ps(_mm512_load_si512(high), scales);
+  float scales[2 * LANES] ALIGNED; /* each twice: of the two of a pair */
+  for (int i = 0; i < 2 * LANES; i++) memcpy(scales + i, from + i / 2 * 4, 4);
+  Vec first = v_load(scales), second = v_load(scales + 16);
   for (int i = 0; i < 16; i++) {
-    const __m128i *q = (const void *)(from + 64 + 32 * i);
-    __m512 a = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(q))), first);
-    __m512 b = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(q + 1))), second);
-    _mm512_store_si512((void *)(to + 32 * i), pack_bf16(a, b));
+    const int8_t *q = from + 64 + 32 * i;
+    b_store(to + 32 * i, v_narrow2(v_mul(v_load_bytes(q), first), v_mul(v_load_bytes(q + 16), second)));
   }
 }
 
@@ -149,38 +146,30 @@ static void multiply_many(const Panel *p, float *c, float *tc) {
 
 /* Rows of both kinds: C tiles 0 … 3 and A tiles 4, 5 of few rows have `rows`; of many, those of the second block have fewer. */
 static void configure(int64_t rows) {
-  struct tile_config config;
-  memset(&config, 0, sizeof config);
-  config.palette = 1;
-  int first = (int)MIN(rows, 16), second = rows > 16 ? (int)rows - 16 : first;
-  const int count[8] = {first, rows > 16 ? second : first, first, rows > 16 ? second : first, first, second, 16, 16};
-  for (int i = 0; i < 8; i++) {
-    config.row_bytes[i] = 64;
-    config.rows[i] = (uint8_t)count[i];
-  }
-  __asm__ volatile("ldtilecfg %0" ::"m"(config) : "memory");
+  const int first = (int)MIN(rows, 16), second = rows > 16 ? (int)rows - 16 : first;
+  configure_tile_rows((const int[8]){first, second, first, second, first, second, 16, 16});
 }
 
 /* y = s·up with s = gate·σ(gate), and ty = tgate·(σ + s·(1 − σ))·up + s·tup. */
 static __attribute__((noinline)) void finish_gated(const Part *part, float c[4][STEP * PANEL], int64_t row, int64_t rows,
                                                    int64_t n) {
   const Side *side[] = {&part[0].plain, &part[1].plain, &part[0].tangent, &part[1].tangent};
-  __m512 one = _mm512_set1_ps(1.f);
+  Vec one = v_all(1.f);
   for (int half = 0; half < PANEL; half += 16) {
-    __mmask16 lanes = first_lanes(part->n - n - half);
+    int64_t lanes = v_first(part->n - n - half);
     if (!lanes) return;
     for (int64_t r = 0; r < rows; r++) {
-      __m512 v[4];
+      Vec v[4];
       for (int i = 0; i < 4; i++) {
-        v[i] = _mm512_load_ps(c[i] + r * PANEL + half);
-        if (side[i]->bias) v[i] = _mm512_add_ps(v[i], _mm512_maskz_loadu_ps(lanes, side[i]->bias + n + half));
+        v[i] = v_load(c[i] + r * PANEL + half);
+        if (side[i]->bias) v[i] = v_add(v[i], v_load_first(side[i]->bias + n + half, lanes));
       }
       int64_t at = (row + r) * part->n + n + half;
-      __m512 sigma = sigmoid_ps(v[0]), s = _mm512_mul_ps(v[0], sigma);
-      __m512 slope = _mm512_fmadd_ps(s, _mm512_sub_ps(one, sigma), sigma);
-      _mm512_mask_storeu_ps(part->plain.y + at, lanes, _mm512_mul_ps(s, v[1]));
-      __m512 moved = _mm512_fmadd_ps(_mm512_mul_ps(v[2], slope), v[1], _mm512_mul_ps(s, v[3]));
-      _mm512_mask_storeu_ps(part->tangent.y + at, lanes, moved);
+      Vec sigma = v_sigmoid_normal(v[0]), s = v_mul(v[0], sigma);
+      Vec slope = v_fma(s, v_sub(one, sigma), sigma);
+      v_store_first(part->plain.y + at, lanes, v_mul(s, v[1]));
+      Vec moved = v_fma(v_mul(v[2], slope), v[1], v_mul(s, v[3]));
+      v_store_first(part->tangent.y + at, lanes, moved);
     }
   }
 }
@@ -252,7 +241,7 @@ static void run(Ctx *c) {
   az_par(c, split_job(&job, c->i[0]), task, &job);
 }
 
-const Op az_decode_linear_tangent_ops[] = {
+const Op EACH(az_decode_linear_tangent_ops)[] = {
     {"DecodeLinearTangent", run, "ff?f?f?f?f?f?ff?f?f?f?f?f?b*", "f*", LINEAR_ATTRIBUTES},
     {0},
 };

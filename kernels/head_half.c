@@ -5,7 +5,7 @@
  * exponentials above some reference and divided by their sum at the end.
  */
 #include <math.h>
-#include "gemm_amx.h"
+#include "gemm.h"
 
 enum { TOKENS = 256, VOCABULARY = 1024 };
 
@@ -29,8 +29,8 @@ static Block token_block(const Head *j, long first, long tokens) {
 
 static void reset_sums(const Head *j, long first, long tokens) {
   for (long k = first * 16; k < (first + tokens) * 16; k += 16) {
-    _mm512_store_ps(j->max + k, v_all(LOWEST));
-    _mm512_store_ps(j->sum + k, v_zero());
+    v_store(j->max + k, v_all(LOWEST));
+    v_store(j->sum + k, v_zero());
   }
 }
 
@@ -45,12 +45,12 @@ static void log_sum_task(void *arg, size_t index) {
     block.b = j->forward + v * 2 * block.b_tile;
     block.n_pieces = MIN(16, pieces - v);
     block.column = v * 32;
-    amx_block(&block, &f);
+    half_block(&block, &f);
   }
   tiles_end();
   for (long n = first; n < first + tokens; n++) {
-    Vec lanes = _mm512_load_ps(j->max + n * 16);
-    float max = _mm512_reduce_max_ps(lanes), sum = v_sum(v_mul(_mm512_load_ps(j->sum + n * 16), v_exp2(v_sub(lanes, v_all(max)))));
+    Vec lanes = v_load(j->max + n * 16);
+    float max = v_greatest(lanes), sum = v_sum(v_mul(v_load(j->sum + n * 16), v_power(v_sub(lanes, v_all(max)))));
     j->log_sum[n] = max + log2f(sum);
     j->target[n] = n < j->tokens ? (int)j->given_target[n] : -1;
     j->weight[n] = n < j->tokens ? j->given_weight[n] : 0;
@@ -59,8 +59,8 @@ static void log_sum_task(void *arg, size_t index) {
     const float *w = j->w + j->target[n] * j->width;
     Vec logit = v_zero();
     for (long k = 0; k < j->width; k += 16) {
-      __mmask16 m = v_first(j->width - k);
-      logit = v_fma(v_load_half_first(j->x + n * j->stride + k, m), v_widen(v_narrow(v_load_first(w + k, m))), logit);
+      int64_t m = v_first(j->width - k);
+      logit = v_fma(v_load_half_first(j->x + n * j->stride + k, m), v_rounded(v_load_first(w + k, m)), logit);
     }
     j->nll[n] = j->log_sum[n] * LN_2 - v_sum(logit);
   }
@@ -77,7 +77,7 @@ static void exponentials(const Head *j, Block block, Finish f, long first, long 
     block.b = j->forward + (first / 32 + v) * 2 * block.b_tile;
     block.n_pieces = MIN(16, chunk / 32 - v);
     block.column = v * 32;
-    amx_block(&block, &f);
+    half_block(&block, &f);
   }
 }
 
@@ -102,8 +102,8 @@ static void one_pass_task(void *arg, size_t index) {
   /* The reference: the largest of the first entries. Where a later one is far above, it is the largest of all, and once more. */
   block.b = j->forward;
   block.n_pieces = MIN(16, vocabulary_steps);
-  amx_block(&block, &sums);
-  for (long n = first; n < first + tokens; n++) j->log_sum[n] = _mm512_reduce_max_ps(_mm512_load_ps(j->max + n * 16));
+  half_block(&block, &sums);
+  for (long n = first; n < first + tokens; n++) j->log_sum[n] = v_greatest(v_load(j->max + n * 16));
   for (int attempt = 0, is_done = 0; attempt < 2 && !is_done; attempt++) {
     reset_sums(j, first, tokens);
     for (long v = 0; v < j->padded_vocabulary; v += VOCABULARY) {
@@ -115,12 +115,12 @@ static void one_pass_task(void *arg, size_t index) {
         back.b = j->backward + (2 * k * vocabulary_steps + v / 32) * TILE;
         back.n_pieces = MIN(16, j->stride / 32 - k);
         back.column = k * 32;
-        amx_block(&back, &g);
+        half_block(&back, &g);
       }
     }
     is_done = 1;
     for (long n = first; n < first + tokens; n++) {
-      const float max = _mm512_reduce_max_ps(_mm512_load_ps(j->max + n * 16));
+      const float max = v_greatest(v_load(j->max + n * 16));
       if (!(max > j->log_sum[n] + MOST_ABOVE)) continue;
       j->log_sum[n] = max;
       is_done = 0;
@@ -129,14 +129,14 @@ static void one_pass_task(void *arg, size_t index) {
   tiles_end();
   az_give(p);
   for (long n = first; n < MIN(first + tokens, j->tokens); n++) {
-    const float sum = v_sum(_mm512_load_ps(j->sum + n * 16)), reference = j->log_sum[n], weight = j->given_weight[n];
+    const float sum = v_sum(v_load(j->sum + n * 16)), reference = j->log_sum[n], weight = j->given_weight[n];
     const float target = exp2f(logit[n] - reference) / sum;
     const float *w = j->w + j->target[n] * j->width;
     const Vec scale = v_all(weight / sum), missing = v_all(weight * (target - 1));
     j->nll[n] = (reference + log2f(sum) - logit[n]) * LN_2;
     for (long k = 0; k < j->stride; k += 16) {
-      const __mmask16 m = v_first(j->width - k);
-      Vec own = v_widen(v_narrow(v_load_first(w + k, m)));
+      const int64_t m = v_first(j->width - k);
+      Vec own = v_rounded(v_load_first(w + k, m));
       v_store_half(j->dx_half + n * j->stride + k, v_fma(missing, own, v_mul(scale, v_load(j->dx + n * j->stride + k))));
     }
   }
@@ -156,7 +156,7 @@ static void probability_task(void *arg, size_t index) {
     block.b = j->forward + (j->first / 32 + v) * 2 * block.b_tile;
     block.n_pieces = MIN(16, chunk / 32 - v);
     block.column = v * 32;
-    amx_block(&block, &f);
+    half_block(&block, &f);
   }
   if (j->dx_half) {
     const int is_whole = chunk == j->padded_vocabulary, is_last = j->first + chunk >= j->padded_vocabulary;
@@ -168,7 +168,7 @@ static void probability_task(void *arg, size_t index) {
       back.b = j->backward + (2 * k * vocabulary_steps + j->first / 32) * TILE;
       back.n_pieces = MIN(16, j->stride / 32 - k);
       back.column = k * 32;
-      amx_block(&back, &g);
+      half_block(&back, &g);
     }
     if (is_last && !is_whole)
       for (long k = first * j->stride; k < (first + tokens) * j->stride; k += 16) v_store_half(j->dx_half + k, v_load(j->dx + k));
@@ -190,10 +190,10 @@ static void weight_task(void *arg, size_t index) {
     block.b = j->x_right + 2 * k * apart * TILE;
     block.n_pieces = MIN(8, pieces - k);
     block.column = k * 32;
-    amx_block(&block, &f);
+    half_block(&block, &f);
   }
   tiles_end();
-  _mm_sfence();
+  v_fence();
 }
 
 /*
@@ -253,7 +253,7 @@ static void run_head_loss(Ctx *c) {
     for (long t = 0; t < j.padded_vocabulary / 16; t++)
       rows[t] = (RowTile){dw + t * 16 * j.width, (int)MAX(0, MIN(16, j.vocabulary - 16 * t))};
     j.rows = rows;
-    amx_pack_right(c, j.x, width, j.padded, width, j.x_right);
+    half_pack_right(c, j.x, width, j.padded, width, j.x_right);
     for (j.first = 0; j.first < j.padded_vocabulary; j.first += most) {
       j.chunk = MIN(most, j.padded_vocabulary - j.first);
       az_par(c, token_tasks, probability_task, &j);
@@ -265,7 +265,7 @@ static void run_head_loss(Ctx *c) {
   az_give(scratch);
 }
 
-const Op az_head_ops[] = {
-    {"HeadLoss", run_head_loss, "bbb?flf", "f?f?b?f?", {"tokens", "offset", "stride"}, .level = LEVEL_AMX},
+const Op EACH(az_head_ops)[] = {
+    {"HeadLoss", run_head_loss, "bbb?flf", "f?f?b?f?", {"tokens", "offset", "stride"}, .level = LEVEL_PORTABLE},
     {0},
 };

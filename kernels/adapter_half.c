@@ -1,10 +1,10 @@
 /*
  * Low-rank adapters of linear layers that share their input: y_i = x·W_iᵀ + s·(x·A_iᵀ)·B_iᵀ. The layers of a group are computed as
  * one. A is all A_i one under the other, [R, I] with R = Σ ranks; B is all s·B_i block by block, [ΣO, R], rows in the order of the
- * packed weights (linear_amx.c) and zeros where a layer meets ranks of others. So h = x·Aᵀ and h·Bᵀ are plain products, the second of
+ * packed weights (linear_half.c) and zeros where a layer meets ranks of others. So h = x·Aᵀ and h·Bᵀ are plain products, the second of
  * them added to x·Wᵀ; on the way back dh = dy·B and dx = dy·W + dh·A.
  */
-#include "gemm_amx.h"
+#include "gemm.h"
 
 enum { STACKED, INTERLEAVED, MAX_LAYERS = 8 };
 
@@ -156,14 +156,17 @@ static void put_b(const Gradient *job, const float *sums, long m, long n) {
     for (int q = 0; q < 2 && rank; q++) {
       /* Lane k is rank `at` + k of the layer. */
       const long at = job->first + m + 16 * q - l->first_rank[p.layer];
-      const __mmask16 lanes = (__mmask16)(v_first(rank - at) & ~v_first(-at));
-      if (!lanes) continue;
+      const int64_t from = MAX(0, -at), to = v_first(rank - at);
+      if (from >= to) continue;
       Bits r[16];
-      for (int k = 0; k < 16; k++) r[k] = _mm512_loadu_si512((const void *)(sums + (16 * q + k) * 32 + 16 * h));
+      for (int k = 0; k < 16; k++) r[k] = b_load(sums + (16 * q + k) * 32 + 16 * h);
       v_transpose(r);
       const Vec scale = v_all(l->scale[p.layer]);
-      for (long k = 0; k < p.rows; k++)
-        v_store_first(job->out[p.layer] + (p.first + k) * rank + at, lanes, v_mul(scale, _mm512_castsi512_ps(r[k])));
+      for (long k = 0; k < p.rows; k++) {
+        float lanes[LANES] ALIGNED;
+        v_store(lanes, v_mul(scale, v_floats(r[k])));
+        memcpy(job->out[p.layer] + (p.first + k) * rank + at + from, lanes + from, sizeof(float) * (size_t)(to - from));
+      }
     }
   }
 }
@@ -237,9 +240,9 @@ static void run_adapter_gradient(Ctx *c) {
   az_give(left);
 }
 
-const Op az_adapter_ops[] = {
-    {"PackAdapters", run_pack_adapters, "f*", "b?b?b?b?", {"mode", LAYER_INTS}, SCALES, .level = LEVEL_AMX},
+const Op EACH(az_adapter_ops)[] = {
+    {"PackAdapters", run_pack_adapters, "f*", "b?b?b?b?", {"mode", LAYER_INTS}, SCALES, .level = LEVEL_PORTABLE},
     {"AdapterGradient", run_adapter_gradient, "bb", "f*",
-     {"tokens", "mode", "isB", "leftOffset", "leftStride", "offset", "stride", "width", LAYER_INTS}, SCALES, .level = LEVEL_AMX},
+     {"tokens", "mode", "isB", "leftOffset", "leftStride", "offset", "stride", "width", LAYER_INTS}, SCALES, .level = LEVEL_PORTABLE},
     {0},
 };

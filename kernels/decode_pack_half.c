@@ -1,12 +1,13 @@
 /*
- * Weights for decode_linear_amx.c: w [N, K] float32 → bfloat16 [N/32, K/32, 2, 16, 16, 2], both extents rounded up with zeros: panels
+ * Weights for decode_linear_half.c: w [N, K] float32 → bfloat16 [N/32, K/32, 2, 16, 16, 2], both extents rounded up with zeros: panels
  * of 32 output features, in each for every 32 input features the two tiles of 16 features, a tile being 16 pairs of input
  * features × 16 output features × the two of the pair. A panel is read front to back.
  *
  * A direction that weights move along keeps the same order in 8 bits: a tile is 16 scales (float32), one an output feature, and 512
  * integers; a number is its integer times its scale, which is a 127th of the greatest of the 32 it is shared by.
  */
-#include "decode_tile.h"
+#include <math.h>
+#include "tile.h"
 
 typedef struct {
   const float *w;
@@ -21,22 +22,21 @@ static void task(void *arg, size_t panel) {
   int64_t kt = ROUND_UP(job->k, 32) / 32;
   for (int64_t t = 0; t < kt; t++)
     for (int half = 0; half < 2; half++) {
-      __m512i rows[16];
+      Bits rows[16];
       for (int i = 0; i < 16; i++) {
         int64_t n = (int64_t)panel * 32 + half * 16 + i, k = t * 32;
         if (n >= job->n) {
-          rows[i] = _mm512_setzero_si512();
+          rows[i] = b_zero();
           continue;
         }
         const float *w = job->w + n * job->k + k;
-        rows[i] = pack_bf16(_mm512_maskz_loadu_ps(first_lanes(job->k - k), w),
-                            _mm512_maskz_loadu_ps(first_lanes(job->k - k - 16), w + 16));
+        rows[i] = v_narrow2(v_load_first(w, v_first(job->k - k)), v_load_first(w + 16, v_first(job->k - k - 16)));
       }
-      transpose(rows);
+      v_transpose(rows);
       bf16 *to = job->to + (((int64_t)panel * kt + t) * 2 + half) * TILE;
-      for (int i = 0; i < 16; i++) _mm512_stream_si512((void *)(to + 32 * i), rows[i]);
+      for (int i = 0; i < 16; i++) b_stream(to + 32 * i, rows[i]);
     }
-  _mm_sfence();
+  v_fence();
 }
 
 /* w [N, K] → packed [N/32 · K/32 · 1024] */
@@ -50,19 +50,20 @@ static void run(Ctx *c) {
 
 /* 32 numbers of a row as integers: every other 16 bits of 16 output features at `to`. Returns their scale. */
 static float shorten(const float *w, int64_t count, int8_t *to) {
-  __m512 low = _mm512_maskz_loadu_ps(first_lanes(count), w), high = _mm512_maskz_loadu_ps(first_lanes(count - 16), w + 16);
-  __m512i bits = _mm512_set1_epi32(0x7fffffff);
-  /* As integers: not-a-numbers are the greatest. */
-  __m512i most = _mm512_max_epi32(_mm512_and_si512(bits, _mm512_castps_si512(low)), _mm512_and_si512(bits, _mm512_castps_si512(high)));
-  int32_t greatest = _mm512_reduce_max_epi32(most);
+  int32_t greatest = 0; /* as integers: not-a-numbers are the greatest */
+  for (int64_t i = 0; i < MIN(count, 32); i++) {
+    int32_t bits;
+    memcpy(&bits, w + i, 4);
+    greatest = MAX(greatest, bits & 0x7fffffff);
+  }
   float scale;
   memcpy(&scale, &greatest, 4);
   scale /= 127;
-  __m512 inverse = _mm512_set1_ps(scale > 0 ? 1 / scale : 0);
-  int8_t q[32];
-  _mm_storeu_si128((void *)q, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(low, inverse))));
-  _mm_storeu_si128((void *)(q + 16), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(high, inverse))));
-  for (int i = 0; i < 16; i++) memcpy(to + 32 * i, q + 2 * i, 2);
+  const float inverse = scale > 0 ? 1 / scale : 0;
+  for (int64_t i = 0; i < 32; i++) {
+    const float q = i < count ? w[i] * inverse : 0;
+    to[32 * (i / 2) + i % 2] = q != q ? -128 : (int8_t)lrintf(MIN(127, MAX(-127, q)));
+  }
   return scale;
 }
 
@@ -89,8 +90,8 @@ static void run_direction(Ctx *c) {
   az_par(c, (size_t)panels, direction_task, &job);
 }
 
-const Op az_decode_pack_ops[] = {
-    {"DecodePack", run, "f", "b", .level = LEVEL_AMX},
-    {"DecodePackDirection", run_direction, "f", "b", .level = LEVEL_AMX},
+const Op EACH(az_decode_pack_ops)[] = {
+    {"DecodePack", run, "f", "b", .level = LEVEL_PORTABLE},
+    {"DecodePackDirection", run_direction, "f", "b", .level = LEVEL_PORTABLE},
     {0},
 };

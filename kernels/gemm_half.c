@@ -1,10 +1,12 @@
 /* Matrix products over many rows in parallel. */
-#include "gemm_amx.h"
+#include "gemm.h"
 
 /* A task takes this many pieces of 32: the right panel of 512 columns stays in the second-level cache. */
 enum { ROW_PIECES = 8, COLUMN_PIECES = 16 };
 
-void amx_block(const Block *block, const Finish *f) {
+void half_block(const Block *block, const Finish *f) {
+#ifdef __AMX_BF16__
+  /* Vector work has to fit between the steps of the matrix unit: one function a kind. */
 #define CASE(kind)                                                                                                     \
   case kind: block_product_of(kind, block, f); break;
   switch (f->kind) {
@@ -18,6 +20,9 @@ void amx_block(const Block *block, const Finish *f) {
     CASE(TO_PROBABILITY)
     CASE(TO_EXPONENTIAL)
   }
+#else
+  block_product_of(f->kind, block, f);
+#endif
 }
 
 typedef struct {
@@ -57,7 +62,7 @@ static void product_task(void *arg, size_t index) {
                  .b2_tile = added->steps * TILE,
                  .steps2 = added->steps};
   tiles_begin();
-  if (whole) amx_block(&block, &job->finish);
+  if (whole) half_block(&block, &job->finish);
   if (rest) {
     const long begin = first + whole * 32, width = job->steps * 32, width2 = added->steps * 32;
     bf16 *padded = az_take((size_t)(32 * (width + width2)) * sizeof *padded), *padded2 = padded + 32 * width;
@@ -72,14 +77,14 @@ static void product_task(void *arg, size_t index) {
     block.m_pieces = 1;
     block.row = first + whole * 32;
     block.last_rows = (int)rest;
-    amx_block(&block, &job->finish);
+    half_block(&block, &job->finish);
     az_give(padded);
   }
   tiles_end();
-  _mm_sfence(); /* stores past the cache are weakly ordered */
+  v_fence(); /* stores past the cache are weakly ordered */
 }
 
-void amx_product(Ctx *c, const bf16 *a, long a_stride, const bf16 *b, long rows, long n, long steps, Added added,
+void half_product(Ctx *c, const bf16 *a, long a_stride, const bf16 *b, long rows, long n, long steps, Added added,
                  Finish finish) {
   const long n_pieces = (n + 31) / 32;
   if (added.steps == 0) added = (Added){a, 0, b, 0}; /* nothing is read there */
@@ -107,7 +112,7 @@ static void pack_right_task(void *arg, size_t index) {
     }
 }
 
-void amx_pack_right(Ctx *c, const bf16 *x, long stride, long rows, long width, bf16 *to) {
+void half_pack_right(Ctx *c, const bf16 *x, long stride, long rows, long width, bf16 *to) {
   PackRight job = {x, stride, rows, ROUND_UP(width, 32), (rows + 31) / 32, to};
   az_par(c, (size_t)((job.steps + STEPS_A_TASK - 1) / STEPS_A_TASK), pack_right_task, &job);
 }

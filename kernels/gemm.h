@@ -5,8 +5,8 @@
  *
  * The order of additions along k depends on k alone: a row's result has the same bits whatever rows stand beside it.
  */
-#ifndef AZ_GEMM_AMX_H
-#define AZ_GEMM_AMX_H
+#ifndef AZ_GEMM_H
+#define AZ_GEMM_H
 #include "tile.h"
 
 typedef enum {
@@ -75,19 +75,18 @@ typedef struct {
 enum { MAX_STEPS = 16, MAX_STEPS_ROWS = 64 };
 
 #define EACH_ROW for (int i = from; i < MIN(to, rows); i++)
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE void put_bits(void *p, Bits v, int past_cache) {
-  if (past_cache) _mm512_stream_si512(p, v);
-  else _mm512_storeu_si512(p, v);
+  if (past_cache) b_stream(p, v);
+  else b_store(p, v);
 }
 
 /* Two vectors of float32 at p; `columns` of the 32 exist. */
 INLINE void put_floats(float *p, Vec lo, Vec hi, long columns, int past_cache) {
   if (columns >= 32) {
     if (past_cache) {
-      _mm512_stream_ps(p, lo);
-      _mm512_stream_ps(p + 16, hi);
+      v_stream(p, lo);
+      v_stream(p + 16, hi);
     } else {
       v_store(p, lo);
       v_store(p + 16, hi);
@@ -114,8 +113,8 @@ INLINE void finish(const FinishKind kind, const Finish *f, float *buf, long m, l
       bias1 = get_floats(f->bias + n + 16, columns - 16);
     }
     EACH_ROW {
-      Vec lo = v_fma(alpha, _mm512_load_ps(buf + 32 * i), bias0);
-      Vec hi = v_fma(alpha, _mm512_load_ps(buf + 32 * i + 16), bias1);
+      Vec lo = v_fma(alpha, v_load(buf + 32 * i), bias0);
+      Vec hi = v_fma(alpha, v_load(buf + 32 * i + 16), bias1);
       if (f->residual) {
         const float *r = f->residual + (m + i) * f->columns + n;
         lo = v_add(lo, get_floats(r, columns));
@@ -128,7 +127,7 @@ INLINE void finish(const FinishKind kind, const Finish *f, float *buf, long m, l
   }
   case TO_SWIGLU:
     EACH_ROW {
-      Vec gate = _mm512_load_ps(buf + 32 * i), up = _mm512_load_ps(buf + 32 * i + 16);
+      Vec gate = v_load(buf + 32 * i), up = v_load(buf + 32 * i + 16);
       put_bits((bf16 *)f->y + (m + i) * stride + n, v_narrow2(gate, up), f->past_cache);
       v_store_half((bf16 *)f->y2 + (m + i) * f->stride2 + n / 2, v_mul(v_mul(gate, v_sigmoid_rough(gate)), up));
     }
@@ -137,7 +136,7 @@ INLINE void finish(const FinishKind kind, const Finish *f, float *buf, long m, l
     EACH_ROW for (int h = 0; h < 2; h++) {
       long at = (m + i) * stride + 2 * (n + 16 * h);
       const bf16 *q = f->gate_up + at;
-      Vec gate = v_load_half(q), up = v_load_half(q + 16), dy = _mm512_load_ps(buf + 32 * i + 16 * h);
+      Vec gate = v_load_half(q), up = v_load_half(q + 16), dy = v_load(buf + 32 * i + 16 * h);
       Vec sigmoid = v_sigmoid_rough(gate), silu = v_mul(gate, sigmoid);
       Vec slope = v_mul(sigmoid, v_sub(v_add(v_all(1.f), gate), silu));
       put_bits((bf16 *)f->y + at, v_narrow2(v_mul(v_mul(dy, up), slope), v_mul(dy, silu)), f->past_cache);
@@ -146,8 +145,8 @@ INLINE void finish(const FinishKind kind, const Finish *f, float *buf, long m, l
   case TO_ADDED:
     EACH_ROW {
       float *p = (float *)f->y + (m + i) * stride + n;
-      Vec lo = v_add(get_floats(p, columns), _mm512_load_ps(buf + 32 * i));
-      Vec hi = v_add(get_floats(p + 16, columns - 16), _mm512_load_ps(buf + 32 * i + 16));
+      Vec lo = v_add(get_floats(p, columns), v_load(buf + 32 * i));
+      Vec hi = v_add(get_floats(p + 16, columns - 16), v_load(buf + 32 * i + 16));
       put_floats(p, lo, hi, columns, 0);
     }
     break;
@@ -156,8 +155,8 @@ INLINE void finish(const FinishKind kind, const Finish *f, float *buf, long m, l
     EACH_ROW {
       const RowTile *tile = f->row_tiles + (m + i) / 16;
       if (i % 16 >= tile->rows) continue;
-      put_floats(tile->data + (i % 16) * stride + n, v_mul(alpha, _mm512_load_ps(buf + 32 * i)),
-                 v_mul(alpha, _mm512_load_ps(buf + 32 * i + 16)), columns, f->past_cache);
+      put_floats(tile->data + (i % 16) * stride + n, v_mul(alpha, v_load(buf + 32 * i)),
+                 v_mul(alpha, v_load(buf + 32 * i + 16)), columns, f->past_cache);
     }
     break;
   }
@@ -165,72 +164,72 @@ INLINE void finish(const FinishKind kind, const Finish *f, float *buf, long m, l
     Vec to_base2 = v_all(LOG2_E), slack = v_all(24.f), lowest = v_all(LOWEST);
     EACH_ROW {
       float *max = f->max + (m + i) * 16, *sum = f->sum + (m + i) * 16;
-      Vec a = v_mul(to_base2, _mm512_load_ps(buf + 32 * i)), b = v_mul(to_base2, _mm512_load_ps(buf + 32 * i + 16));
+      Vec a = v_mul(to_base2, v_load(buf + 32 * i)), b = v_mul(to_base2, v_load(buf + 32 * i + 16));
       if (columns < 32) {
-        a = _mm512_mask_mov_ps(lowest, v_first(columns), a);
-        b = _mm512_mask_mov_ps(lowest, v_first(columns - 16), b);
+        a = v_first_of(v_first(columns), a, lowest);
+        b = v_first_of(v_first(columns - 16), b, lowest);
       }
-      Vec most = _mm512_load_ps(max), s = _mm512_load_ps(sum), larger = v_max(a, b);
+      Vec most = v_load(max), s = v_load(sum), larger = v_max(a, b);
       /* The max follows only when it is left far behind: sums of up to 2^24 times one are exact enough. */
-      if (_mm512_cmp_ps_mask(larger, v_add(most, slack), _CMP_GT_OQ)) {
+      if (v_any_above(larger, v_add(most, slack))) {
         Vec next = v_max(most, larger);
-        s = v_mul(s, v_exp2(v_sub(most, next)));
+        s = v_mul(s, v_power(v_sub(most, next)));
         most = next;
-        _mm512_store_ps(max, most);
+        v_store(max, most);
       }
-      _mm512_store_ps(sum, v_add(s, v_add(v_exp2(v_sub(a, most)), v_exp2(v_sub(b, most)))));
+      v_store(sum, v_add(s, v_add(v_power(v_sub(a, most)), v_power(v_sub(b, most)))));
     }
     break;
   }
   case TO_EXPONENTIAL: {
-    Bits lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     Vec to_base2 = v_all(LOG2_E), lowest = v_all(LOWEST);
     EACH_ROW {
       float *max = f->max + (m + i) * 16, *sum = f->sum + (m + i) * 16;
+      bf16 *y = (bf16 *)f->y + (m + i - f->first_row) * stride + n;
       Vec reference = v_all(f->log_sum[m + i]);
-      Vec a = v_mul(to_base2, _mm512_load_ps(buf + 32 * i)), b = v_mul(to_base2, _mm512_load_ps(buf + 32 * i + 16));
+      Vec a = v_mul(to_base2, v_load(buf + 32 * i)), b = v_mul(to_base2, v_load(buf + 32 * i + 16));
       if (columns < 32) {
-        a = _mm512_mask_mov_ps(lowest, v_first(columns), a);
-        b = _mm512_mask_mov_ps(lowest, v_first(columns - 16), b);
+        a = v_first_of(v_first(columns), a, lowest);
+        b = v_first_of(v_first(columns - 16), b, lowest);
       }
-      _mm512_store_ps(max, v_max(_mm512_load_ps(max), v_max(a, b)));
-      Bits target = _mm512_set1_epi32(f->target[m + i] - (int)(f->first_column + n));
-      const __mmask16 at_a = _mm512_cmpeq_epi32_mask(lanes, target);
-      const __mmask16 at_b = _mm512_cmpeq_epi32_mask(lanes, _mm512_sub_epi32(target, _mm512_set1_epi32(16)));
-      if (at_a) f->target_logit[m + i] = _mm512_mask_reduce_add_ps(at_a, a);
-      if (at_b) f->target_logit[m + i] = _mm512_mask_reduce_add_ps(at_b, b);
-      a = v_exp2(v_sub(a, reference));
-      b = v_exp2(v_sub(b, reference));
-      _mm512_store_ps(sum, v_add(_mm512_load_ps(sum), v_add(a, b)));
-      a = _mm512_maskz_mov_ps((__mmask16)~at_a, a);
-      b = _mm512_maskz_mov_ps((__mmask16)~at_b, b);
-      _mm512_store_si512((void *)((bf16 *)f->y + (m + i - f->first_row) * stride + n), v_narrow2(a, b));
+      v_store(max, v_max(v_load(max), v_max(a, b)));
+      a = v_power(v_sub(a, reference));
+      b = v_power(v_sub(b, reference));
+      v_store(sum, v_add(v_load(sum), v_add(a, b)));
+      b_store(y, v_narrow2(a, b));
+      long target = f->target[m + i] - (f->first_column + n);
+      if (target >= 0 && target < 32) { /* seldom */
+        f->target_logit[m + i] = LOG2_E * buf[32 * i + target];
+        y[target] = 0;
+      }
     }
     break;
   }
   case TO_PROBABILITY: {
-    Bits lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     Vec to_base2 = v_all(LOG2_E);
     for (int i = from; i < MIN(to, 32); i++) {
       Vec log_sum = v_all(f->log_sum[m + i]), w = v_all(f->weight[m + i]);
-      Bits target = _mm512_set1_epi32(f->target[m + i] - (int)(f->first_column + n));
-      Vec a = v_mul(w, v_exp2(_mm512_fmsub_ps(to_base2, _mm512_load_ps(buf + 32 * i), log_sum)));
-      Vec b = v_mul(w, v_exp2(_mm512_fmsub_ps(to_base2, _mm512_load_ps(buf + 32 * i + 16), log_sum)));
+      long target = f->target[m + i] - (f->first_column + n);
+      Vec a = v_mul(w, v_power(v_fms(to_base2, v_load(buf + 32 * i), log_sum)));
+      Vec b = v_mul(w, v_power(v_fms(to_base2, v_load(buf + 32 * i + 16), log_sum)));
       if (columns < 32) {
-        a = _mm512_maskz_mov_ps(v_first(columns), a);
-        b = _mm512_maskz_mov_ps(v_first(columns - 16), b);
+        a = v_first_of(v_first(columns), a, v_zero());
+        b = v_first_of(v_first(columns - 16), b, v_zero());
       }
-      a = _mm512_mask_sub_ps(a, _mm512_cmpeq_epi32_mask(lanes, target), a, w);
-      b = _mm512_mask_sub_ps(b, _mm512_cmpeq_epi32_mask(lanes, _mm512_sub_epi32(target, _mm512_set1_epi32(16))), b, w);
-      _mm512_store_ps(buf + 32 * i, a);
-      _mm512_store_ps(buf + 32 * i + 16, b);
-      _mm512_store_si512((void *)((bf16 *)f->y + (m + i - f->first_row) * stride + n), v_narrow2(a, b));
+      v_store(buf + 32 * i, a);
+      v_store(buf + 32 * i + 16, b);
+      if (target >= 0 && target < 32) { /* seldom */
+        buf[32 * i + target] -= f->weight[m + i];
+        a = v_load(buf + 32 * i);
+        b = v_load(buf + 32 * i + 16);
+      }
+      b_store(((bf16 *)f->y + (m + i - f->first_row) * stride + n), v_narrow2(a, b));
     }
     if (to >= 32)
       for (int h = 0; h < 2; h++) {
         Bits r[16];
         for (int i = 0; i < 16; i++)
-          r[i] = pair_up(_mm512_load_ps(buf + 64 * i + 16 * h), _mm512_load_ps(buf + 64 * i + 32 + 16 * h));
+          r[i] = v_narrow_pairs(v_load(buf + 64 * i + 16 * h), v_load(buf + 64 * i + 32 + 16 * h));
         v_transpose(r);
         tile_put(f->transposed + ((n / 16 + h) * f->transposed_stride + m / 32) * TILE, r);
       }
@@ -318,10 +317,10 @@ INLINE void block_product_of(const FinishKind kind, const Block *k, const Finish
       float *sum = sums + (n * mp + m) * 1024;
       if (is_first) piece_zero();
       else {
-        _tile_loadd(0, sum, 64);
-        _tile_loadd(1, sum + 256, 64);
-        _tile_loadd(2, sum + 512, 64);
-        _tile_loadd(3, sum + 768, 64);
+        TILE_LOAD(0, sum, 64);
+        TILE_LOAD(1, sum + 256, 64);
+        TILE_LOAD(2, sum + 512, 64);
+        TILE_LOAD(3, sum + 768, 64);
       }
       const int rows_a_step = (int)((32 + steps - 1) / steps), rows = m == mp - 1 ? k->last_rows : 32;
       const int wants_a = (rows_outside || n == 0) && m + 1 < mp && k->a_row > 64;
@@ -372,10 +371,10 @@ INLINE void block_product_of(const FinishKind kind, const Block *k, const Finish
         pending_n = k->column + 32 * n;
         pending_rows = rows;
       } else {
-        _tile_stored(0, sum, 64);
-        _tile_stored(1, sum + 256, 64);
-        _tile_stored(2, sum + 512, 64);
-        _tile_stored(3, sum + 768, 64);
+        TILE_STORE(0, sum, 64);
+        TILE_STORE(1, sum + 256, 64);
+        TILE_STORE(2, sum + 512, 64);
+        TILE_STORE(3, sum + 768, 64);
       }
     }
   }
@@ -389,16 +388,20 @@ static inline long spread(long tiles) { return tiles + 17; }
 /* Results of more bytes are written past the cache. */
 enum { PAST_CACHE = 3000000, PAST_CACHE_GRADIENT = 1000000 };
 
-/* One block with any finish. (gemm_amx.c) */
-void amx_block(const Block *block, const Finish *finish);
+#define half_block EACH(half_block)
+#define half_product EACH(half_product)
+#define half_pack_right EACH(half_pack_right)
+
+/* One block with any finish. (gemm_half.c) */
+void half_block(const Block *block, const Finish *finish);
 
 /*
  * y = A·B (+ the added product) over all rows, in parallel: A [rows, stride] from row-major bfloat16, B packed with `steps` tiles
  * along k.
  */
-void amx_product(Ctx *c, const bf16 *a, long a_stride, const bf16 *b, long rows, long n, long steps, Added added,
+void half_product(Ctx *c, const bf16 *a, long a_stride, const bf16 *b, long rows, long n, long steps, Added added,
                  Finish finish);
 
 /* Tiles of the row-major x [rows, width] as a right operand: tile (column tile j, step t) at (j·spread(steps) + t). */
-void amx_pack_right(Ctx *c, const bf16 *x, long stride, long rows, long width, bf16 *to);
+void half_pack_right(Ctx *c, const bf16 *x, long stride, long rows, long width, bf16 *to);
 #endif

@@ -42,17 +42,17 @@ static void gather_rotated(const Attention *j, const bf16 *x, long stride, long 
     PREFETCH(x + 12 * stride + j->size - 1);
     if (j->positions == NULL) {
       for (long k = 0; k < j->size; k += 16) {
-        __mmask16 m = v_first(j->size - k);
+        int64_t m = v_first(j->size - k);
         v_store_half_first(to + k, m, v_mul(by, v_load_half_first(x + k, m)));
       }
     } else {
       const float *cos = j->cos + j->positions[row * j->time + t] * half;
       const float *sin = j->sin + j->positions[row * j->time + t] * half;
       for (long k = 0; k < half; k += 16) {
-        __mmask16 m = v_first(half - k);
+        int64_t m = v_first(half - k);
         Vec a = v_mul(by, v_load_half_first(x + k, m)), b = v_mul(by, v_load_half_first(x + half + k, m));
         Vec c = v_load_first(cos + k, m), s = v_load_first(sin + k, m);
-        v_store_half_first(to + k, m, _mm512_fmsub_ps(a, c, v_mul(b, s)));
+        v_store_half_first(to + k, m, v_fms(a, c, v_mul(b, s)));
         v_store_half_first(to + half + k, m, v_fma(b, c, v_mul(a, s)));
       }
     }
@@ -81,7 +81,7 @@ static void scatter_rotated(const Attention *j, const float *x, long row, float 
     PREFETCH_WRITE(to + 12 * stride + j->size - 1);
     if (j->positions == NULL) {
       for (long k = 0; k < j->size; k += 16) {
-        __mmask16 m = v_first(j->size - k);
+        int64_t m = v_first(j->size - k);
         v_store_half_first(to + k, m, v_mul(by, v_load_first(x + k, m)));
       }
       continue;
@@ -89,11 +89,11 @@ static void scatter_rotated(const Attention *j, const float *x, long row, float 
     const float *cos = j->cos + j->positions[row * j->time + t] * half;
     const float *sin = j->sin + j->positions[row * j->time + t] * half;
     for (long k = 0; k < half; k += 16) {
-      __mmask16 m = v_first(half - k);
+      int64_t m = v_first(half - k);
       Vec a = v_mul(by, v_load_first(x + k, m)), b = v_mul(by, v_load_first(x + half + k, m));
       Vec c = v_load_first(cos + k, m), s = v_load_first(sin + k, m);
       v_store_half_first(to + k, m, v_fma(a, c, v_mul(b, s)));
-      v_store_half_first(to + half + k, m, _mm512_fmsub_ps(b, c, v_mul(a, s)));
+      v_store_half_first(to + half + k, m, v_fms(b, c, v_mul(a, s)));
     }
   }
 }
@@ -143,40 +143,40 @@ static void forward_head(const Attention *j, long b, long h, const bf16 *k_rows,
         for (int k = 0; k < 32; k++) {
           float *s = scores + (q0 - k0 + k) * 32;
           const Vec lowest = v_all(LOWEST);
-          _mm512_store_ps(s, _mm512_mask_mov_ps(lowest, k >= 16 ? 0 : (__mmask16)(0xffff << k), _mm512_load_ps(s)));
+          v_store(s, v_first_of(v_first(k), lowest, v_load(s)));
           if (k > 16)
-            _mm512_store_ps(s + 16, _mm512_mask_mov_ps(lowest, (__mmask16)(0xffff << (k - 16)), _mm512_load_ps(s + 16)));
+            v_store(s + 16, v_first_of(k - 16, lowest, v_load(s + 16)));
         }
       Vec a0 = max0, a1 = max1, b0 = max0, b1 = max1;
       for (long k = 0; k < pieces * 32; k += 2) {
-        a0 = v_max(a0, _mm512_load_ps(scores + 32 * k));
-        a1 = v_max(a1, _mm512_load_ps(scores + 32 * k + 16));
-        b0 = v_max(b0, _mm512_load_ps(scores + 32 * k + 32));
-        b1 = v_max(b1, _mm512_load_ps(scores + 32 * k + 48));
+        a0 = v_max(a0, v_load(scores + 32 * k));
+        a1 = v_max(a1, v_load(scores + 32 * k + 16));
+        b0 = v_max(b0, v_load(scores + 32 * k + 32));
+        b1 = v_max(b1, v_load(scores + 32 * k + 48));
       }
       a0 = v_max(a0, b0);
       a1 = v_max(a1, b1);
       if (k0) {
-        Vec f0 = v_exp2(v_sub(max0, a0)), f1 = v_exp2(v_sub(max1, a1));
+        Vec f0 = v_power(v_sub(max0, a0)), f1 = v_power(v_sub(max1, a1));
         total0 = v_mul(total0, f0);
         total1 = v_mul(total1, f1);
         for (long d = 0; d < j->padded_size; d++) {
-          _mm512_store_ps(sums + 32 * d, v_mul(f0, _mm512_load_ps(sums + 32 * d)));
-          _mm512_store_ps(sums + 32 * d + 16, v_mul(f1, _mm512_load_ps(sums + 32 * d + 16)));
+          v_store(sums + 32 * d, v_mul(f0, v_load(sums + 32 * d)));
+          v_store(sums + 32 * d + 16, v_mul(f1, v_load(sums + 32 * d + 16)));
         }
       }
       max0 = a0;
       max1 = a1;
       for (long k = 0; k < pieces * 32; k += 2) {
-        Vec x0 = v_exp2_rough(v_sub(_mm512_load_ps(scores + 32 * k), max0));
-        Vec x1 = v_exp2_rough(v_sub(_mm512_load_ps(scores + 32 * k + 16), max1));
-        Vec y0 = v_exp2_rough(v_sub(_mm512_load_ps(scores + 32 * k + 32), max0));
-        Vec y1 = v_exp2_rough(v_sub(_mm512_load_ps(scores + 32 * k + 48), max1));
+        Vec x0 = v_power_rough(v_sub(v_load(scores + 32 * k), max0));
+        Vec x1 = v_power_rough(v_sub(v_load(scores + 32 * k + 16), max1));
+        Vec y0 = v_power_rough(v_sub(v_load(scores + 32 * k + 32), max0));
+        Vec y1 = v_power_rough(v_sub(v_load(scores + 32 * k + 48), max1));
         total0 = v_add(total0, v_add(x0, y0));
         total1 = v_add(total1, v_add(x1, y1));
         bf16 *to = p + (k / 32) * TILE + (k % 32) * 16;
-        _mm512_store_si512((void *)to, pair_up(x0, y0));
-        _mm512_store_si512((void *)(to + FORWARD_KEYS * 16), pair_up(x1, y1));
+        b_store(to, v_narrow_pairs(x0, y0));
+        b_store((to + FORWARD_KEYS * 16), v_narrow_pairs(x1, y1));
       }
       for (long d = 0; d < steps; d++) {
         const bf16 *a = v_left + (2 * d * time_steps + k0 / 32) * TILE;
@@ -187,22 +187,22 @@ static void forward_head(const Attention *j, long b, long h, const bf16 *k_rows,
       }
     }
     for (int u = 0; u < 2; u++) {
-      const Vec total = u ? total1 : total0, inverse = _mm512_div_ps(v_all(1.f), total);
+      const Vec total = u ? total1 : total0, inverse = v_div(v_all(1.f), total);
       const long first = q0 + 16 * u, rows = MIN(16, j->time - first);
       for (long d = 0; d < size; d += 16) {
         Bits r[16];
-        const __mmask16 m = v_first(size - d);
-        for (int z = 0; z < 16; z++) r[z] = (Bits)v_mul(inverse, _mm512_load_ps(sums + 32 * (d + z) + 16 * u));
+        const int64_t m = v_first(size - d);
+        for (int z = 0; z < 16; z++) r[z] = v_bits(v_mul(inverse, v_load(sums + 32 * (d + z) + 16 * u)));
         v_transpose(r);
         for (int z = 0; z < rows; z++)
-          v_store_half_first(j->y + (b * j->time + first + z) * j->y_stride + h * size + d, m, (Vec)r[z]);
+          v_store_half_first(j->y + (b * j->time + first + z) * j->y_stride + h * size + d, m, v_floats(r[z]));
       }
       float logs[16] ALIGNED;
-      _mm512_store_ps(logs, total);
+      v_store(logs, total);
       for (int z = 0; z < 16; z++) logs[z] = log2f(logs[z]);
       if (rows > 0 && j->log_sum)
         v_store_first(j->log_sum + (b * j->heads + h) * j->time + first, v_first(rows),
-                      v_add(_mm512_load_ps(logs), u ? max1 : max0));
+                      v_add(v_load(logs), u ? max1 : max0));
     }
   }
 }
@@ -283,17 +283,17 @@ static void backward_head(const Attention *j, const Backward *w) {
           Vec prob[4], grad[4];
           for (int u = 0; u < 4; u++) {
             const int key = k + (u >> 1), query = q + 16 * (u & 1), above = key - query;
-            Vec x = v_exp2_rough(v_sub(_mm512_load_ps(s + key * CHUNK + query), v_load(w->log_sum + q0 + query)));
+            Vec x = v_power_rough(v_sub(v_load(s + key * CHUNK + query), v_load(w->log_sum + q0 + query)));
             if (k0 == q0)
-              x = _mm512_maskz_mov_ps(above <= 0 ? 0xffff : above >= 16 ? 0 : (__mmask16)(0xffff << above), x);
+              x = v_first_of(v_first(above), v_zero(), x);
             prob[u] = x;
-            grad[u] = v_mul(x, v_sub(_mm512_load_ps(dp + key * CHUNK + query), v_load(w->delta + q0 + query)));
+            grad[u] = v_mul(x, v_sub(v_load(dp + key * CHUNK + query), v_load(w->delta + q0 + query)));
           }
           for (int u = 0; u < 2; u++) {
-            _mm512_store_si512((void *)(p + (k + u) * CHUNK + q), v_narrow2(prob[2 * u], prob[2 * u + 1]));
-            _mm512_store_si512((void *)(ds + (k + u) * CHUNK + q), v_narrow2(grad[2 * u], grad[2 * u + 1]));
-            _mm512_store_si512((void *)(ds_right + (((q / 16 + u) * 2 + k / 32) * 16 + (k % 32) / 2) * 32),
-                               pair_up(grad[u], grad[2 + u]));
+            b_store((p + (k + u) * CHUNK + q), v_narrow2(prob[2 * u], prob[2 * u + 1]));
+            b_store((ds + (k + u) * CHUNK + q), v_narrow2(grad[2 * u], grad[2 * u + 1]));
+            b_store((ds_right + (((q / 16 + u) * 2 + k / 32) * 16 + (k % 32) / 2) * 32),
+                               v_narrow_pairs(grad[u], grad[2 + u]));
           }
         }
       for (int kb = 0; kb < 2; kb++)
@@ -322,9 +322,9 @@ static void backward_head(const Attention *j, const Backward *w) {
     for (long m = 0; m < size; m += 16)
       for (int q = 0; q < CHUNK; q += 16) {
         Bits r[16];
-        for (int u = 0; u < 16; u++) r[u] = _mm512_load_si512(dq + (m + u) * CHUNK + q);
+        for (int u = 0; u < 16; u++) r[u] = b_load(dq + (m + u) * CHUNK + q);
         v_transpose(r);
-        for (int u = 0; u < 16; u++) _mm512_store_si512((void *)(w->dq + (q0 + q + u) * size + m), r[u]);
+        for (int u = 0; u < 16; u++) b_store((w->dq + (q0 + q + u) * size + m), r[u]);
       }
   }
 }
@@ -443,9 +443,9 @@ static void run_attention_backward(Ctx *c) {
   az_par(c, (size_t)(j.batch * j.groups), backward_task, &j);
 }
 
-const Op az_attention_ops[] = {
-    {"Attention", run_attention, "bbbl?f?f?", "bf?", {ATTENTION_INTS}, {"scale"}, .level = LEVEL_AMX},
+const Op EACH(az_attention_ops)[] = {
+    {"Attention", run_attention, "bbbl?f?f?", "bf?", {ATTENTION_INTS}, {"scale"}, .level = LEVEL_PORTABLE},
     {"AttentionBackward", run_attention_backward, "bbbbbfl?f?f?", "b",
-     {ATTENTION_INTS, "oOffset", "oStride", "dOffset", "dStride"}, {"scale"}, .level = LEVEL_AMX},
+     {ATTENTION_INTS, "oOffset", "oStride", "dOffset", "dStride"}, {"scale"}, .level = LEVEL_PORTABLE},
     {0},
 };

@@ -1,0 +1,210 @@
+/* Linear layers of decoding in bfloat16: packed weights, the documented order of additions, and tangents against float64. */
+#include "levels.h"
+
+HALF_FAMILY(az_linear_ops);
+HALF_FAMILY(az_decode_pack_ops);
+HALF_FAMILY(az_decode_linear_ops);
+HALF_FAMILY(az_decode_linear_tangent_ops);
+
+static void must_run(Call *call) {
+  const char *error = run_op(call);
+  check(error == NULL, "%s: %s", call->name, error ? error : "");
+}
+
+static double rounded(double x) { return from_half(to_half((float)x)); }
+
+/* Float32 numbers that bfloat16 holds exactly. */
+static Tensor exact_waves(int seed, int64_t rows, int64_t width) {
+  Tensor x = WAVES(seed, rows, width);
+  for (int64_t i = 0; i < count_of(x); i++) FLOATS(x)[i] = (float)rounded(FLOATS(x)[i]);
+  return x;
+}
+
+static Tensor pack(Tensor w) {
+  Call call = {.table = TABLE(az_decode_pack_ops), .name = "DecodePack", .in = {w}, .num_inputs = 1};
+  must_run(&call);
+  return call.out[0];
+}
+
+/* A packed direction; `values`: what it stands for, within half a step of 8 bits and a rounding of what was packed. */
+static Tensor pack_direction(Tensor w, Tensor *values) {
+  Call call = {.table = TABLE(az_decode_pack_ops), .name = "DecodePackDirection", .in = {w}, .num_inputs = 1};
+  must_run(&call);
+  const int64_t n = w.dim[0], k = w.dim[1], steps = ROUND_UP(k, 32) / 32;
+  *values = tensor_of(4, SHAPE(n, k));
+  for (int64_t i = 0; i < n * k; i++) {
+    const int64_t row = i / k, column = i % k, tile = (row / 32 * steps + column / 32) * 2 + row % 32 / 16;
+    const int8_t *at = (const int8_t *)call.out[0].data + tile * 576;
+    float scale;
+    memcpy(&scale, at + 4 * (row % 16), 4);
+    const int q = at[64 + column % 32 / 2 * 32 + row % 16 * 2 + column % 2];
+    FLOATS(*values)[i] = (float)rounded(scale * (float)q);
+    const double slack = 0.501 * scale + 4e-3 * fabs(FLOATS(w)[i]);
+    check(fabs(FLOATS(*values)[i] - FLOATS(w)[i]) <= slack, "[%ld] %g is packed as %g", (long)i, (double)FLOATS(w)[i], (double)FLOATS(*values)[i]);
+  }
+  return call.out[0];
+}
+
+/* [N/32, K/32, 2, 16, 16, 2], zeros around; what is not finite stays so. */
+static void test_pack(void) {
+  static const int64_t shapes[][2] = {{1, 1}, {5, 33}, {32, 32}, {47, 70}, {65, 31}};
+  for (int s = 0; s < 5; s++) {
+    const int64_t n = shapes[s][0], k = shapes[s][1], steps = ROUND_UP(k, 32) / 32;
+    Tensor w = WAVES(1, n, k);
+    const float special[] = {NAN, INFINITY, -INFINITY, -0.f, 3.4e38f};
+    for (int64_t i = 0; i < 5 && i < n * k; i++) FLOATS(w)[i * 7 % (n * k)] = special[i];
+    Tensor packed = pack(w);
+    check(count_of(packed) == ROUND_UP(n, 32) * steps * 32, "%ld numbers", (long)count_of(packed));
+    for (int64_t row = 0; row < ROUND_UP(n, 32); row++)
+      for (int64_t column = 0; column < steps * 32; column++) {
+        const int64_t tile = (row / 32 * steps + column / 32) * 2 + row % 32 / 16;
+        const bf16 found = HALVES(packed)[tile * 512 + column % 32 / 2 * 32 + row % 16 * 2 + column % 2];
+        const float given = row < n && column < k ? FLOATS(w)[row * k + column] : 0;
+        check(isnan(given) ? isnan(from_half(found)) : found == to_half(given), "[%ld, %ld] is %x", (long)row, (long)column, found);
+      }
+  }
+}
+
+/*
+ * Sums of 32 even and odd products apart, by fused multiply-adds, then both added to what is there: the same bits on every processor
+ * that multiplies and adds in one rounding, in training and in decoding.
+ */
+static void test_order(void) {
+#if defined(__x86_64__)
+  if (half_level == LEVEL_PORTABLE) return;
+#endif
+  static const int64_t shapes[][3] = {{1, 7, 3}, {5, 45, 40}, {35, 64, 33}, {19, 1100, 18}};
+  for (int s = 0; s < 4; s++) {
+    const int64_t rows = shapes[s][0], k = shapes[s][1], n = shapes[s][2], stride = ROUND_UP(k, 32);
+    Tensor x = exact_waves(1, rows, k), w = exact_waves(2, n, k), half = tensor_of(2, SHAPE(rows, stride));
+    Tensor expected = tensor_of(4, SHAPE(rows, n));
+    for (int64_t i = 0; i < rows * stride; i++) HALVES(half)[i] = i % stride < k ? to_half(FLOATS(x)[i / stride * k + i % stride]) : 0;
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t j = 0; j < n; j++) {
+        float sum = 0;
+        for (int64_t t = 0; t < k; t += 32) {
+          float even = 0, odd = 0;
+          for (int64_t i = t; i < MIN(t + 32, k); i++) {
+            float *part = i % 2 ? &odd : &even;
+            *part = fmaf(FLOATS(x)[r * k + i], FLOATS(w)[j * k + i], *part);
+          }
+          sum += even + odd;
+        }
+        FLOATS(expected)[r * n + j] = sum;
+      }
+    Call decode = {.table = TABLE(az_decode_linear_ops), .name = "DecodeLinear", .ints = {1, 0, rows, k, n}, .num_inputs = 8};
+    decode.in[0] = x, decode.in[7] = pack(w);
+    must_run(&decode);
+    check_same("decoding", decode.out[0], expected, 4);
+    Call operand = {.table = TABLE(az_linear_ops), .name = "Pack", .in = {w}, .num_inputs = 1};
+    must_run(&operand);
+    Call train = {.table = TABLE(az_linear_ops), .name = "LinearFloat", .ints = {rows, 0, stride, n}, .floats = {1}, .in = {half, operand.out[0]}, .num_inputs = 2};
+    must_run(&train);
+    check_same("training", train.out[0], expected, 4);
+  }
+}
+
+/* A row and its tangent after an RMS norm, each rounded as the product takes it. */
+static void norm_row(const float *x, const float *tx, const float *g, const float *tg, int64_t k, double *to, double *moved) {
+  double squares = 0, mean = 0;
+  for (int64_t i = 0; i < k; i++) squares += (double)x[i] * x[i], mean += (double)x[i] * tx[i];
+  const double r = g ? 1 / sqrt(squares / (double)k + 1e-5) : 1;
+  mean *= r * r / (double)k;
+  for (int64_t i = 0; i < k; i++) {
+    const double normal = x[i] * r;
+    to[i] = rounded(g ? normal * g[i] : normal);
+    moved[i] = rounded(g ? g[i] * (tx[i] * r - normal * mean) + tg[i] * normal : tx[i]);
+  }
+}
+
+enum { MOVED = 7, WEIGHTS = 14 };
+
+static void test_tangent(void) {
+  static const int64_t shapes[][4] = {{1, 1, 1, 0}, {3, 40, 33, 1}, {17, 33, 40, 2}, {20, 64, 70, 3}, {33, 100, 5, 1}};
+  for (int s = 0; s < 5; s++) {
+    const int64_t rows = shapes[s][0], k = shapes[s][1], n = shapes[s][2], has_norm = shapes[s][3] & 1, is_gated = shapes[s][3] >> 1;
+    const int parts = 2;
+    Call call = {.table = TABLE(az_decode_linear_tangent_ops), .name = "DecodeLinearTangent", .floats = {1e-5f}, .num_inputs = WEIGHTS + 2 * parts};
+    const int64_t ints[] = {1, is_gated, rows, k, n, n};
+    memcpy(call.ints, ints, sizeof ints);
+    Tensor w[2], tw[2];
+    for (int side = 0; side < 2; side++) {
+      const int at = side * MOVED;
+      call.in[at] = WAVES(1 + side, rows, k);
+      if (has_norm) call.in[at + 1] = WAVES(3 + side, k);
+      if (!is_gated) call.in[at + 2] = WAVES(5 + side, rows, n);
+      for (int p = 0; p < parts; p++) call.in[at + 3 + p] = WAVES(7 + side + 2 * p, n);
+    }
+    for (int p = 0; p < parts; p++) {
+      w[p] = exact_waves(11 + p, n, k);
+      call.in[WEIGHTS + 2 * p] = pack(w[p]), call.in[WEIGHTS + 2 * p + 1] = pack_direction(WAVES(13 + p, n, k), tw + p);
+    }
+    must_run(&call);
+    double a[128], ta[128];
+    for (int64_t r = 0; r < rows; r++) {
+      norm_row(FLOATS(call.in[0]) + r * k, FLOATS(call.in[MOVED]) + r * k, has_norm ? FLOATS(call.in[1]) : NULL,
+               has_norm ? FLOATS(call.in[MOVED + 1]) : NULL, k, a, ta);
+      for (int64_t j = 0; j < n; j++) {
+        double y[2], ty[2];
+        for (int p = 0; p < parts; p++) {
+          y[p] = FLOATS(call.in[3 + p])[j], ty[p] = FLOATS(call.in[MOVED + 3 + p])[j];
+          for (int64_t i = 0; i < k; i++) {
+            y[p] += a[i] * FLOATS(w[p])[j * k + i];
+            ty[p] += ta[i] * FLOATS(w[p])[j * k + i] + a[i] * FLOATS(tw[p])[j * k + i];
+          }
+        }
+        for (int p = 0; p < (is_gated ? 1 : parts); p++) {
+          double value = y[p], moved = ty[p];
+          if (is_gated) {
+            const double sigma = 1 / (1 + exp(-y[0])), silu = y[0] * sigma;
+            value = silu * y[1], moved = ty[0] * (sigma + silu * (1 - sigma)) * y[1] + silu * ty[1];
+          } else {
+            value += FLOATS(call.in[2])[r * n + j], moved += FLOATS(call.in[MOVED + 2])[r * n + j];
+          }
+          /* A feature may be rounded to the neighbour of what float64 takes it for. */
+          const double slack = 5e-3 * (1 + fabs(value) + fabs(moved));
+          const double found = FLOATS(call.out[2 * p])[r * n + j], found_moved = FLOATS(call.out[2 * p + 1])[r * n + j];
+          check(fabs(found - value) <= slack, "y is %g, expected %g", found, value);
+          check(fabs(found_moved - moved) <= slack, "its tangent is %g, expected %g", found_moved, moved);
+        }
+      }
+    }
+    /* y is the same bits as without the tangent. */
+    Call plain = {.table = TABLE(az_decode_linear_ops), .name = "DecodeLinear", .floats = {1e-5f}, .num_inputs = MOVED + parts};
+    memcpy(plain.ints, ints, sizeof ints);
+    memcpy(plain.in, call.in, sizeof(Tensor) * MOVED);
+    for (int p = 0; p < parts; p++) plain.in[MOVED + p] = call.in[WEIGHTS + 2 * p];
+    must_run(&plain);
+    for (int p = 0; p < (is_gated ? 1 : parts); p++) check_same("y beside its tangent", call.out[2 * p], plain.out[p], 4);
+  }
+}
+
+/* A number that is not one, or infinite, reaches its own row and no other. */
+static void test_not_finite(void) {
+  const int64_t rows = 5, k = 40, n = 37;
+  Tensor w = exact_waves(1, n, k), tw, direction = pack_direction(WAVES(2, n, k), &tw), x = WAVES(3, rows, k), tx = WAVES(4, rows, k);
+  for (int64_t i = 0; i < n * k; i++) FLOATS(w)[i] += FLOATS(w)[i] == 0; /* zeros would make infinity not a number */
+  FLOATS(x)[1 * k + 7] = NAN, FLOATS(x)[3 * k + 39] = INFINITY, FLOATS(tx)[4 * k] = NAN;
+  Call call = {.table = TABLE(az_decode_linear_tangent_ops), .name = "DecodeLinearTangent", .ints = {1, 0, rows, k, n}, .num_inputs = WEIGHTS + 2};
+  call.in[0] = x, call.in[MOVED] = tx, call.in[WEIGHTS] = pack(w), call.in[WEIGHTS + 1] = direction;
+  must_run(&call);
+  for (int64_t i = 0; i < rows * n; i++) {
+    const float y = FLOATS(call.out[0])[i], ty = FLOATS(call.out[1])[i];
+    const int64_t row = i / n;
+    check(row == 1 ? isnan(y) : row == 3 ? isinf(y) : isfinite(y), "row %ld: y is %g", (long)row, (double)y);
+    check(row == 4 ? isnan(ty) : row == 0 || row == 2 ? isfinite(ty) : !isfinite(ty), "row %ld: its tangent is %g", (long)row, (double)ty);
+  }
+}
+
+AT_EACH_LEVEL(test_pack)
+AT_EACH_LEVEL(test_order)
+AT_EACH_LEVEL(test_tangent)
+AT_EACH_LEVEL(test_not_finite)
+
+const Test decode_linear_tests[] = {
+    {"packed weights of decoding are the rounded weights, each at its place", test_pack_each, LEVEL_PORTABLE},
+    {"bfloat16 products add in the documented order, bit for bit", test_order_each, LEVEL_PORTABLE},
+    {"tangents of bfloat16 linear layers of decoding are those of float64 up to rounding", test_tangent_each, LEVEL_PORTABLE},
+    {"what is not finite stays in its row of a linear layer of decoding", test_not_finite_each, LEVEL_PORTABLE},
+    {0},
+};
