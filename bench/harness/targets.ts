@@ -41,6 +41,10 @@ const training = (setting: string, threads: number, quantity = 'training'): Wher
   threads,
   quantity,
 });
+const finetuning = (setting: string, threads: number, quantity: string, who?: string): Where => ({
+  ...{ case: 'finetune', setting: `${setting}, SmolLM2-135M`, threads, quantity },
+  ...(who !== undefined && { who }),
+});
 const decoding = (quantity: string): Where => ({ case: 'decode', setting: '9 M, batch 32', threads: 1, quantity });
 const smollm2 = (quantity: string, threads: number): Where => {
   return { case: 'smollm2', setting: 'SmolLM2-135M, batch 32', threads, quantity, who: 'transformers' };
@@ -167,6 +171,30 @@ const TARGETS: readonly Target[] = [
       ),
     ]),
   ),
+  ...BOTH.flatMap((n) => [
+    atLeast(
+      `fine-tuning SmolLM2-135M, threads ${n}: against transformers bfloat16`,
+      3.5,
+      ratioOf(finetuning('all weights', n, 'training', 'transformers bfloat16')),
+    ),
+    atMost(
+      `fine-tuning SmolLM2-135M, threads ${n}: peak memory, MB`,
+      4000,
+      measured(finetuning('all weights', n, 'peak memory')),
+    ),
+    atLeast(
+      `LoRA of SmolLM2-135M, threads ${n}: against all weights`,
+      1.3,
+      ratioOf(finetuning('LoRA rank 16', n, 'training', 'azeotrope, all weights')),
+    ),
+    ...['all weights', 'LoRA rank 16'].map((setting) =>
+      atMost(
+        `${setting} of SmolLM2-135M, threads ${n}: peak memory against transformers bfloat16`,
+        1,
+        ratioOf(finetuning(setting, n, 'peak memory', 'transformers bfloat16')),
+      ),
+    ),
+  ]),
   ...BOTH.map((n) => atMost(`SmolLM2-135M, threads ${n}: loading, s`, 3, measured(smollm2('loading', n)))),
 ];
 

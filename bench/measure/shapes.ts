@@ -52,6 +52,7 @@ const SIZES = {
   a: { width: 128, layers: 4, heads: 4, kvHeads: 4, headSize: 32, mlp: 384, vocab: 512 },
   b: { width: 320, layers: 6, heads: 5, kvHeads: 5, headSize: 64, mlp: 896, vocab: 4096 },
   c: { width: 512, layers: 8, heads: 8, kvHeads: 4, headSize: 64, mlp: 1408, vocab: 8192 },
+  s: { width: 576, layers: 30, heads: 9, kvHeads: 3, headSize: 64, mlp: 1536, vocab: 49152 },
 } as const satisfies Record<string, Sizes>;
 
 export type ShapeName = keyof typeof SIZES;
@@ -60,6 +61,7 @@ const BATCHES: Readonly<Record<ShapeName, readonly [batch: number, time: number]
   a: [32, 128],
   b: [16, 128],
   c: [8, 256],
+  s: [4, 256],
 };
 
 export function shapeOf(name: ShapeName): Shape {
@@ -67,8 +69,7 @@ export function shapeOf(name: ShapeName): Shape {
   return { config: decoderConfig(SIZES[name]), batch, time };
 }
 
-const smolLm2 = (layers: number): TransformerConfig =>
-  decoderConfig({ width: 576, layers, heads: 9, kvHeads: 3, headSize: 64, mlp: 1536, vocab: 49152 });
+const smolLm2 = (layers: number): TransformerConfig => decoderConfig({ ...SIZES.s, layers });
 
 /**
  * Teachers, each with a proxy of 3/7 of its compute and its vocabulary. Together those of 9 M parameters are about as large as a

@@ -12,13 +12,15 @@ interface Options {
   readonly threads: number;
   readonly seconds: number;
   readonly precision: Precision;
+  /** Of adapters, which are trained alone; none: all weights. */
+  readonly rank?: number;
 }
 
 export function measure(options: Options): Promise<object> {
   const work = async (compiler: Compiler) => {
     const shape = shapeOf(options.shape);
     const started = performance.now();
-    const trainer = createTrainer(compiler, shape);
+    const trainer = createTrainer(compiler, { ...shape, rank: options.rank });
     const firstLossNats = await trainer.step();
     const firstStepMs = performance.now() - started;
     let lastLossNats = firstLossNats;

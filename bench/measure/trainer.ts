@@ -1,6 +1,9 @@
-/** A training step on random rows, as the training loop makes it. */
+/** A training step on random rows, as the training loop makes it: of all weights, or of adapters of `rank` on every linear layer. */
 import type { Compiler } from '../../src/engine/compiler.js';
 import type { TransformerConfig } from '../../src/model/config.js';
+import { withLora } from '../../src/model/language-model.js';
+import { LORA_MODULES } from '../../src/model/lora.js';
+import { createRandom } from '../../src/support/random.js';
 import type { StepInput } from '../../src/training/bound-batches.js';
 import { createOptimizer } from '../../src/training/optimizer.js';
 import { createTrainingStep } from '../../src/training/step.js';
@@ -18,10 +21,12 @@ export interface Trainer {
 
 export function createTrainer(
   compiler: Compiler,
-  { config, batch, time }: { config: TransformerConfig; batch: number; time: number },
+  { config, batch, time, rank }: { config: TransformerConfig; batch: number; time: number; rank?: number | undefined },
 ): Trainer {
-  const model = randomModel(compiler, config);
-  const optimizer = createOptimizer(compiler.runtime, trainableSpecs(config), ADAMW);
+  const lora = rank === undefined ? undefined : { rank, alpha: 2 * rank, targetModules: [...LORA_MODULES] };
+  const base = randomModel(compiler, config);
+  const model = lora === undefined ? base : withLora(base, lora, { random: createRandom(4) });
+  const optimizer = createOptimizer(compiler.runtime, trainableSpecs(config, lora), ADAMW);
   const training = createTrainingStep(model, optimizer, { ...ADAMW, checkpointing: false });
   const numTokens = batch * time;
   const ids = (seed: number) => BigInt64Array.from(randomTokens(numTokens, config.vocabSize, seed), BigInt);

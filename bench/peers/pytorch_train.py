@@ -19,6 +19,7 @@ CONFIGS = {
     'a': dict(width=128, layers=4, heads=4, kv_heads=4, head_size=32, mlp=384, vocab=512, batch=32, time=128),
     'b': dict(width=320, layers=6, heads=5, kv_heads=5, head_size=64, mlp=896, vocab=4096, batch=16, time=128),
     'c': dict(width=512, layers=8, heads=8, kv_heads=4, head_size=64, mlp=1408, vocab=8192, batch=8, time=256),
+    's': dict(width=576, layers=30, heads=9, kv_heads=3, head_size=64, mlp=1536, vocab=49152, batch=4, time=256),
 }
 EPSILON, THETA = 1e-5, 10000.0
 WARM_UP_STEPS = 2
