@@ -21,6 +21,10 @@ const warmupSchema = z.strictObject({
     .optional()
     .describe('of the discriminator meanwhile; default: discriminator.learningRate'),
   finalFraction: z.number().min(0).max(1).default(0.1).describe('share of its learning rate left at the last step'),
+  keepsBest: z
+    .boolean()
+    .default(false)
+    .describe('adversarial steps begin with the student of the highest validation score so far, not with the last'),
   groupSize: z.int().min(1).default(8).describe('samples of each prompt for the discriminator'),
 });
 

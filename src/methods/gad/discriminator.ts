@@ -52,9 +52,9 @@ type Random = Parameters<typeof initialParameter>[2];
  */
 export function createTransformerDiscriminator(
   compiler: Compiler,
-  options: { config: TransformerConfig; from?: LanguageModel | undefined; readout: Readout; random: Random },
+  options: { config: TransformerConfig; from?: LanguageModel | undefined; readout?: Readout | undefined; random: Random },
 ): Discriminator {
-  const { from, readout, random } = options;
+  const { from, readout = 'last', random } = options;
   // No language head: a tied one has no matrix of its own.
   const config: TransformerConfig = { ...options.config, tiedHead: true };
   const { runtime } = compiler;

@@ -107,7 +107,10 @@ export async function runGad(
   try {
     while (step < plan.totalSteps && signal?.aborted !== true) {
       step += 1;
-      if (step === plan.warmupSteps + 1) participants.startAdversarial();
+      if (step === plan.warmupSteps + 1) {
+        if (config.warmup.keepsBest && bestRow !== undefined) participants.takeBest();
+        participants.startAdversarial();
+      }
       const { epoch, batchIndex } = planStep(config, plan, step);
       const batches = epochBatches(examples, { batchSize: config.batchPrompts, seed, epoch });
       const batch = batches[batchIndex].map((row) => examples[row]);
