@@ -58,7 +58,10 @@ const tilt = {
   temperature,
   support,
   strength: strengthSchema,
-  estimator: z.enum(ESTIMATOR_KINDS).default('central'),
+  estimator: z
+    .enum(ESTIMATOR_KINDS)
+    .default('jvp')
+    .describe('jvp: the exact derivative, in the precision of the run; central, forward: differences, in float32'),
   order: z.enum(['paper', 'reference-code']).default('paper'),
   proxyKind: z.string().default('default').describe('a kind of proxy that the task has'),
   studentKind: z

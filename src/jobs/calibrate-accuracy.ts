@@ -99,7 +99,7 @@ export async function calibrateAccuracy(
     maxTokens,
     samples,
     seed,
-    estimator = 'central',
+    estimator = 'jvp',
     order = 'paper',
   } = options;
   const sampler = samplerSchema.parse(options.sampler ?? {});

@@ -65,7 +65,7 @@ export async function calibrateStrength(
   options: CalibrateOptions,
 ): Promise<Calibration> {
   const { model, tokenizer } = opened;
-  const { input, folder, budgetNats, maxTokens, seed, signal, estimator = 'central', order = 'paper' } = options;
+  const { input, folder, budgetNats, maxTokens, seed, signal, estimator = 'jvp', order = 'paper' } = options;
   const sampler = samplerSchema.parse(options.sampler ?? {});
   const rows = await readRows(input, { ...options, tokenizer, vocabSize: model.config.vocabSize });
   if (rows.length < LEAST_PROMPTS) {

@@ -1,6 +1,5 @@
 /** How much a step on each trace would lower the loss of traces that are known to be good. */
-import { createScorer } from '../../inference/score.js';
-import { perturbedModel } from '../../methods/antidistillation/perturb.js';
+import { createDeltaEstimator } from '../../methods/antidistillation/estimators.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { numResponseTokens, type TrainingExample } from '../../training/batches.js';
 import { lossGradient } from '../../training/loss-gradient.js';
@@ -10,8 +9,8 @@ const STEP = 2e-3;
 const MICRO_BATCH_TOKENS = 4096;
 
 /**
- * ⟨∇ℓᵢ, g⟩ for each example i, g the gradient of the clean examples' loss, by a central difference of ℓᵢ along g:
- * (ℓᵢ(θ + εg) − ℓᵢ(θ − εg)) / 2ε. Losses are means over response tokens. Positive: learning from i helps.
+ * ⟨∇ℓᵢ, g⟩ for each example i, g the gradient of the clean examples' loss, by a central difference of ℓᵢ along g, in float32:
+ * (ℓᵢ(θ + εg) − ℓᵢ(θ − εg)) / 2ε, which is −Δ of its tokens. Losses are means over response tokens. Positive: learning from i helps.
  */
 export async function benefitsOf(
   model: LanguageModel,
@@ -24,27 +23,15 @@ export async function benefitsOf(
   let square = 0;
   for (const values of gradient.values()) for (const value of values) square += value * value;
   const epsilon = STEP / Math.sqrt(square);
-  const [ahead, behind] = [
-    await lossesAt(model, gradient, { step: epsilon, examples, signal }),
-    await lossesAt(model, gradient, { step: -epsilon, examples, signal }),
-  ];
-  return ahead.map((loss, index) => (loss - behind[index]) / (2 * epsilon));
-}
-
-async function lossesAt(
-  model: LanguageModel,
-  gradient: ReadonlyMap<string, Float32Array>,
-  { step, examples, signal }: { step: number; examples: readonly TrainingExample[]; signal?: AbortSignal | undefined },
-): Promise<number[]> {
-  const moved = perturbedModel(model, gradient, step);
+  const estimator = createDeltaEstimator(model, gradient, { kind: 'central', epsilon });
   try {
-    const scored = await createScorer(moved).score(examples, { signal });
-    return scored.map(({ logprobs }, index) => {
+    const numbers = await estimator.estimate(examples, { signal });
+    return numbers.map(({ values }, index) => {
       const { responseStart } = examples[index];
-      const sum = logprobs.slice(Math.max(1, responseStart)).reduce((total: number, each) => total + (each ?? 0), 0);
+      const sum = values.slice(Math.max(1, responseStart)).reduce((total: number, each) => total + (each ?? 0), 0);
       return -sum / Math.max(1, numResponseTokens(examples[index]));
     });
   } finally {
-    moved.dispose();
+    estimator.dispose();
   }
 }

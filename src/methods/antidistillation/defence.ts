@@ -8,7 +8,7 @@ import type { GradientReader, ProxyArtefact } from './proxy.js';
 import { createTilt } from './tilt.js';
 
 export interface DefenceOptions {
-  /** Default: central differences, as in the paper. */
+  /** Default: jvp, the exact derivative, which has no step and bears bfloat16 (bench/results/derivative-error.md). */
   readonly estimator?: EstimatorKind;
   /** Step of a difference; default: the proxy's own. */
   readonly epsilon?: number | undefined;
@@ -35,7 +35,7 @@ export interface Defence {
 /** `model` is the proxy's, in memory; it stays the caller's. */
 export function createDefence(model: LanguageModel, proxy: ProxyArtefact, options: DefenceOptions = {}): Defence {
   const {
-    estimator = 'central',
+    estimator = 'jvp',
     epsilon = proxy.epsilon,
     order = 'paper',
     permuted = false,
