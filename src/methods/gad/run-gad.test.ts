@@ -140,6 +140,24 @@ describe('a run', () => {
     );
   });
 
+  test('adversarial steps begin with the last student of the warm-up, or with the best where it says so', async () => {
+    for (const [keepsBest, beginsWith] of [
+      [false, 4],
+      [true, 2],
+    ] as const) {
+      const seen = new Map<number, number[]>();
+      const evaluate: GadHooks['evaluate'] = async (student, step) => {
+        seen.set(step, [...student.parameters.get('model.norm.weight')!.data]);
+        return { correct: step === 2 ? 9 : 5, total: 10 };
+      };
+      // So slow that adversarial steps move nothing.
+      const warmup = { epochs: 2, discriminatorOnlySteps: 0, learningRate: 2e-2, groupSize: 2, keepsBest };
+      await run({ learningRate: 1e-30, warmup }, { evaluate });
+      assert.notDeepEqual(seen.get(2), seen.get(4));
+      assert.deepEqual(seen.get(6), seen.get(beginsWith));
+    }
+  });
+
   test('sampling and training agree to 1e-4; times, lengths and scores are told for every step', async () => {
     const { rows: steps } = await run();
     for (const row of steps.filter(({ phase }) => phase === 'adversarial')) {
