@@ -18,7 +18,8 @@ export {
 export { type DistillConfig, distillSchema, type Method } from './experiment/distill/config.js';
 export type { DistillRecords } from './experiment/distill/record-book.js';
 export type { Distill, DistillDetails, DistillRow } from './experiment/distill/records.js';
-export { type DistillOptions, type DistillProgress, runDistill } from './experiment/distill/run-distill.js';
+export type { DistillOptions, DistillProgress } from './experiment/distill/run-context.js';
+export { runDistill } from './experiment/distill/run-distill.js';
 export type { ChatAnswer, ChatRequest, Responder } from './inference/endpoint/responder.js';
 export { createEndpointResponder, createLocalResponder } from './inference/endpoint/responders.js';
 export { type DemoOptions, type DemoResult, type Examination, runDemo } from './jobs/demo.js';

@@ -5,17 +5,13 @@ import { z } from 'zod';
 import { METHODS } from '../experiment/distill/config.js';
 import type { DistillRecords } from '../experiment/distill/record-book.js';
 import { DISTILL_SCHEMA_VERSION } from '../experiment/distill/records.js';
-import { readRecord } from './record-file.js';
+import { counted, readRecord, whole } from './record-file.js';
 
 const DISTILL_FILE = 'distill.json';
 const DETAILS_FILE = 'details.json';
 
 const MADE = { version: DISTILL_SCHEMA_VERSION, command: 'azeotrope distill' };
 
-const whole = z.int().min(0);
-const counted = z
-  .object({ correct: whole, total: whole })
-  .refine(({ correct, total }) => correct <= total, 'more right answers than questions');
 const student = { method: z.enum(METHODS), variant: z.string(), seed: z.int() };
 const mode = z.array(z.number()).length(10);
 

@@ -1,7 +1,14 @@
 /** A record of a run on disk, checked. */
-import type { z } from 'zod';
+import { z } from 'zod';
 import { DataError, messageOf } from '../support/errors.js';
 import { readText } from '../support/files.js';
+
+export const whole = z.int().min(0);
+
+/** Right answers of so many questions. */
+export const counted = z
+  .object({ correct: whole, total: whole })
+  .refine(({ correct, total }) => correct <= total, 'more right answers than questions');
 
 /**
  * Reads a record; `command` makes it.

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { type Details, TRADEOFF_SCHEMA_VERSION, type Tradeoff } from '../experiment/records.js';
 import { DataError } from '../support/errors.js';
-import { readRecord } from './record-file.js';
+import { counted, readRecord, whole } from './record-file.js';
 
 export interface RunRecords {
   readonly tradeoff: Tradeoff;
@@ -16,10 +16,6 @@ const DETAILS_FILE = 'details.json';
 
 const MADE = { version: TRADEOFF_SCHEMA_VERSION, command: 'azeotrope tradeoff' };
 
-const whole = z.int().min(0);
-const counted = z
-  .object({ correct: whole, total: whole })
-  .refine(({ correct, total }) => correct <= total, 'more right answers than questions');
 const arm = z.enum(['temperature', 'maskedTemperature', 'antidistillation', 'permutation', 'rule', 'greedy']);
 const settings = z.record(z.string(), z.unknown());
 const seed = z.int();

@@ -14,7 +14,8 @@ import { openTask } from '../open-task.js';
 import { type DistillConfig, distillSchema, METHODS } from './config.js';
 import { planDistill } from './plan-distill.js';
 import { splitQuestions } from './questions.js';
-import { type DistillOptions, runDistill } from './run-distill.js';
+import type { DistillOptions } from './run-context.js';
+import { runDistill } from './run-distill.js';
 import { planStudents, studentKey } from './variants.js';
 
 let folder: string;

@@ -1,70 +1,22 @@
 /** A distillation run: the teacher's responses, students by every method, what they can do, in one folder. */
 import { existsSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { resolveThreads } from '../../engine/runtime/threads.js';
-import { openModel } from '../../jobs/open-model.js';
-import { tokenizerFilesOf } from '../../jobs/train-rows.js';
 import { runToy } from '../../methods/gad/toy/run-toy.js';
-import type { LanguageModel } from '../../model/language-model.js';
 import { fileError, readText, writeFileAtomic } from '../../support/files.js';
 import { sha256OfJson } from '../../support/hash.js';
-import { saveTrainedModel } from '../../training/save.js';
 import { lockRun } from '../lock.js';
 import { describeMachine, ownVersions, sourceCommit } from '../run-file.js';
-import { tokenizerOf } from '../stages/context.js';
 import type { ModelRequest } from '../task.js';
-import type { DistillConfig, Method } from './config.js';
-import {
-  type Answer,
-  examineAll,
-  examineSet,
-  IN_DISTRIBUTION,
-  overlapOf,
-  readAnswers,
-  writeAnswers,
-} from './examine.js';
+import { type Answer, examineAll, IN_DISTRIBUTION, readAnswers, writeAnswers } from './examine.js';
+import { makeStudent } from './make-student.js';
 import { type DistillRecords, openRecordBook, type RunState } from './record-book.js';
 import { DISTILL_SCHEMA_VERSION, type Scores } from './records.js';
-import { openSetup, type RunSetup } from './setup.js';
-import {
-  isFinished,
-  modelFolder,
-  readStudent,
-  responsesFile,
-  type StoredStudent,
-  writeStudent,
-} from './student-file.js';
-import { examplesOf } from './traces.js';
-import { trainStudent } from './train-student.js';
+import { type DistillOptions, settingsOf, type Work } from './run-context.js';
+import { openSetup } from './setup.js';
+import { isFinished, readStudent } from './student-file.js';
 import { type PlannedStudent, planStudents, studentKey } from './variants.js';
-
-export interface DistillOptions {
-  readonly config: DistillConfig;
-  /** Sequence-level students are there in any case. */
-  readonly methods: readonly Method[];
-  readonly output: string;
-  /** The command without its output folder, for the record. */
-  readonly command?: string | undefined;
-  readonly threads?: number | undefined;
-  readonly signal: AbortSignal;
-  readonly log: (message: string) => void;
-  /** Of the work at hand: a student's steps, or the teacher's answers. */
-  readonly onProgress: (progress: DistillProgress) => void;
-  /** After every student that is done: what there is so far. */
-  readonly onRow?: ((records: DistillRecords) => Promise<void>) | undefined;
-}
-
-export interface DistillProgress {
-  /** What is at work: a student, or the teacher. */
-  readonly name: string;
-  readonly unit: 'steps' | 'answers';
-  readonly done: number;
-  readonly total: number;
-  readonly note: string;
-}
-
-const CHECKPOINTS = ['checkpoints', 'best'];
 
 /**
  * Runs what is not done and writes `distill.json` and `details.json` after every student. Stopped, it goes on where it was; a changed
@@ -90,10 +42,6 @@ export async function runDistill(options: DistillOptions): Promise<DistillRecord
   } finally {
     await lock.release();
   }
-}
-
-interface Work extends DistillOptions {
-  readonly setup: RunSetup;
 }
 
 async function work(students: readonly PlannedStudent[], context: Work): Promise<DistillRecords> {
@@ -133,7 +81,7 @@ async function work(students: readonly PlannedStudent[], context: Work): Promise
       now: name,
     };
     if (!isFinished(folder)) {
-      await distil(student, folder, {
+      await makeStudent(student, folder, {
         ...{ context, base, asked, traces, teacherTexts },
         onStep(done, total, note) {
           context.onProgress({ name, unit: 'steps', done, total, note });
@@ -190,11 +138,6 @@ async function work(students: readonly PlannedStudent[], context: Work): Promise
   }
 }
 
-const settingsOf = ({ config, setup, signal }: Work) => ({
-  ...{ task: setup.task, signal, maxTokens: config.sampling.maxTokens ?? setup.task.maxTokens },
-  maxBatch: config.sampling.maxBatch,
-});
-
 /** A model as it is: measured once and kept. */
 async function examined(request: ModelRequest, context: Work): Promise<{ scores: Scores; answers: Answer[] }> {
   const { config, output, setup } = context;
@@ -218,80 +161,4 @@ async function examined(request: ModelRequest, context: Work): Promise<{ scores:
     }
   }
   return { scores: JSON.parse(await readText(scoresFile)) as Scores, answers: await readAnswers(answersFile) };
-}
-
-interface Distilling {
-  readonly context: Work;
-  readonly base: ModelRequest;
-  readonly asked: Parameters<typeof examplesOf>[0];
-  readonly traces: Parameters<typeof examplesOf>[1];
-  readonly teacherTexts: ReadonlyMap<string, string>;
-  readonly onStep: (done: number, total: number, note: string) => void;
-}
-
-/** Trains one student, asks it everything, and leaves its folder finished. */
-async function distil(student: PlannedStudent, folder: string, distilling: Distilling): Promise<void> {
-  const { context, base, asked, traces, teacherTexts, onStep } = distilling;
-  const { output, signal, log, setup } = context;
-  const settings = settingsOf(context);
-  const startMs = performance.now();
-  const opened = await setup.models.open(base);
-  try {
-    const tokenizer = tokenizerOf(opened);
-    const examples = examplesOf(asked, traces, {
-      tokenizer,
-      encoding: setup.task.encoding,
-      sharesTokens: await sharesTokens(tokenizer.fingerprint, context),
-    });
-    const trained = await trainStudent(opened.model, examples, student, {
-      ...{ folder, shared: output, tokenizer, maxTokens: settings.maxTokens, teacher: setup.teacher, signal, log },
-      location: opened.checkpoint.location,
-      openModel: (location) => openModel(location, { compiler: setup.compiler, signal }),
-      evaluate: async (model: LanguageModel) =>
-        (await examineSet({ ...opened, model }, setup.validation, settings)).count,
-      onProgress: onStep,
-    });
-    const trainingMs = performance.now() - startMs;
-    const { scores, meanLength, answers } = await examineAll({ ...opened, model: trained.model }, setup.sets, settings);
-    await saveTrainedModel(modelFolder(folder), trained.model, {
-      files: await tokenizerFilesOf(opened.checkpoint),
-      overwrite: true,
-    });
-    await writeAnswers(responsesFile(folder), answers);
-    const { inDistribution, outOfDistribution, otherTasks } = scores;
-    const own = answers.filter(({ set }) => set === IN_DISTRIBUTION);
-    const stored: StoredStudent = {
-      row: {
-        ...{ method: student.method, variant: student.variant, seed: student.seed },
-        ...{ inDistribution, outOfDistribution, meanLength },
-        tokens: examples.reduce((sum, { tokens, responseStart }) => sum + tokens.length - responseStart, 0),
-        wallMs: Math.round(performance.now() - startMs),
-        alarms: trained.alarms,
-      },
-      details: {
-        ...{ numTraces: examples.length, otherTasks, overlap: overlapOf(own, teacherTexts), trainingMs },
-        ...{ validation: trained.validation, validations: trained.validations, steps: trained.steps },
-      },
-    };
-    await writeStudent(folder, stored);
-    for (const name of CHECKPOINTS) await rm(join(folder, name), { recursive: true, force: true });
-  } finally {
-    opened.dispose();
-  }
-}
-
-/** The teacher's ids stand for the student's only where both have one tokenizer. */
-async function sharesTokens(fingerprint: string, { output, setup: { teacher } }: Work): Promise<boolean> {
-  if (teacher === undefined) return false;
-  const path = join(output, 'measured', `tokenizer-${teacher.identity.slice(0, 16)}.json`);
-  if (!existsSync(path)) {
-    const opened = await teacher.open();
-    try {
-      await mkdir(join(output, 'measured'), { recursive: true });
-      await writeFileAtomic(path, JSON.stringify({ fingerprint: tokenizerOf(opened).fingerprint }));
-    } finally {
-      opened.dispose();
-    }
-  }
-  return (JSON.parse(await readText(path)) as { fingerprint: string }).fingerprint === fingerprint;
 }

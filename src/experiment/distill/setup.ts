@@ -16,7 +16,7 @@ import { storedTraces } from './stored-traces.js';
 import type { TraceContext, TraceSource } from './traces.js';
 
 /** A teacher whose weights are there. */
-export interface LocalTeacher {
+interface LocalTeacher {
   readonly identity: string;
   readonly request: ModelRequest;
   open(): Promise<OpenedModel>;
