@@ -1,3 +1,4 @@
+import { busyMachine } from '../cases/busy-machine.js';
 import { decode } from '../cases/decode.js';
 import { defence } from '../cases/defence.js';
 import { distill } from '../cases/distill.js';
@@ -20,4 +21,5 @@ export const CASES: readonly BenchCase[] = [
   scaling,
   llamaParity,
   finetune,
+  busyMachine,
 ];

@@ -14,6 +14,7 @@ export async function runCommand(command: Command, threads: number): Promise<Sam
     command.kind === 'peer'
       ? command.command
       : [process.execPath, '--import', 'tsx', MAIN, 'measure', command.name, JSON.stringify(command.options)];
+  const busy = command.isBeside === true ? startBusyProcess() : undefined;
   const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: TIMEOUT_MS,
@@ -30,9 +31,14 @@ export async function runCommand(command: Command, threads: number): Promise<Sam
   const code = await new Promise<number | null>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', resolve);
-  });
+  }).finally(() => busy?.kill());
   const line = output.trim().split('\n').at(-1) ?? '';
   if (code === 0 && line.startsWith('{')) return JSON.parse(line) as Sample;
   const tail = errors.trim().split('\n').slice(-SHOWN_ERROR_LINES).join('\n');
   throw new DataError(`${[program, ...args].join(' ')}\nended with ${code ?? 'a signal or the time limit'}.\n${tail}`);
+}
+
+/** Computes without end, in a session of its own: systems that share a processor among sessions give it its part. */
+function startBusyProcess(): ReturnType<typeof spawn> {
+  return spawn(process.execPath, ['-e', 'for (;;);'], { stdio: 'ignore', detached: true });
 }

@@ -4,11 +4,14 @@ import type { Peers } from './peers.js';
 /** What one run of a command printed: one flat JSON object. */
 export type Sample = Readonly<Record<string, unknown>>;
 
-export type Command =
-  /** A measurement of this program, in a process of its own. */
+export type Command = {
+  /** Beside a process that keeps one core busy. */ readonly isBeside?: boolean;
+} & /** A measurement of this program, in a process of its own. */
+(
   | { readonly kind: 'measure'; readonly name: string; readonly options: Readonly<Record<string, unknown>> }
   /** A program of bench/peers that prints one JSON line. */
-  | { readonly kind: 'peer'; readonly command: readonly string[] };
+  | { readonly kind: 'peer'; readonly command: readonly string[] }
+);
 
 interface Series {
   /** `azeotrope`, `product` (the 1024³ product of this program's runtime) or the name of a peer. */
