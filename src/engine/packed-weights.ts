@@ -4,7 +4,7 @@ import type { SessionCache } from './runtime/session-cache.js';
 import type { Binding, PackedForm, Runtime, Tensor } from './runtime/types.js';
 
 /** What is asked for: the form of one weight or of several as one. */
-export interface PackedRequest {
+interface PackedRequest {
   readonly form: PackedForm;
   readonly sources: readonly Tensor[];
 }

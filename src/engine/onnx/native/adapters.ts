@@ -94,7 +94,7 @@ const readsAsFactor = ({ kind, inputs }: Node, value: Value): boolean =>
 
 const inputOf = (e: Emitter, { hidden }: Adapter): Value => e.view.producerOf(hidden)!.inputs[0];
 
-export const hasAdapter = ({ layers }: LayerGroup): boolean => layers.some(({ adapter }) => adapter !== undefined);
+const hasAdapter = ({ layers }: LayerGroup): boolean => layers.some(({ adapter }) => adapter !== undefined);
 
 const rankOf = ({ adapter }: Layer): number => adapter?.a.shape[0] ?? 0;
 
