@@ -10,6 +10,8 @@
 #include "ggml_blocks.h"
 
 enum { FEW_ROWS = 32, RING = 8, LAG = 6, GROUP = 16, SCALES_AHEAD = 2, PACK_ROWS = 64, ROW_BLOCK_BYTES = 1 << 20 };
+/* Tiles' worth of work (32 inputs of a feature; those of 16 rows count twice) that takes no longer than waking another thread, 40 µs. */
+enum { SMALL_WORK = 340000 };
 
 typedef struct {
   Job job;
@@ -342,7 +344,10 @@ static void run(Ctx *c) {
     az_par(c, (size_t)((job->m + PACK_ROWS - 1) / PACK_ROWS), pack_task, &b);
   }
   const int64_t blocks = (job->m + b.row_block - 1) / b.row_block;
-  job->num_splits = threads < 2 || blocks >= 2 * threads ? 1 : MIN(job->num_panels, 2 * threads);
+  int64_t features = 0;
+  for (int p = 0; p < job->num_parts; p++) features += job->part[p].n;
+  const int is_small = features * b.kt * (16 + job->m) < SMALL_WORK;
+  job->num_splits = threads < 2 || is_small || blocks >= 2 * threads ? 1 : MIN(job->num_panels, 2 * threads);
   az_par(c, (size_t)(blocks * job->num_splits), task, &b);
   if (b.x != NULL) az_give(b.x);
 }
