@@ -38,7 +38,11 @@ export async function runCommand(command: Command, threads: number): Promise<Sam
   throw new DataError(`${[program, ...args].join(' ')}\nended with ${code ?? 'a signal or the time limit'}.\n${tail}`);
 }
 
-/** Computes without end, in a session of its own: systems that share a processor among sessions give it its part. */
+/** Computes as long as this process lives, in a session of its own: systems that share a processor among sessions give it its part. */
 function startBusyProcess(): ReturnType<typeof spawn> {
-  return spawn(process.execPath, ['-e', 'for (;;);'], { stdio: 'ignore', detached: true });
+  return spawn(
+    process.execPath,
+    ['-e', 'const parent = process.ppid; while (process.ppid === parent) for (let i = 0; i < 1e7; i++);'],
+    { stdio: 'ignore', detached: true },
+  );
 }
