@@ -45,6 +45,41 @@ function group(
   };
 }
 
+const STOCK = 'ONNX Runtime';
+const PYTORCH_AVX2 = 'PyTorch, AVX2';
+
+/**
+ * Float32 with the kernels held to AVX2, beside the runtime's own nodes and PyTorch held to AVX2 too. The runtime's products cannot be
+ * held: in `azeotrope` and `ONNX Runtime` they use what the machine has.
+ */
+function forcedGroup({ seconds, peers: { python } }: BenchContext, threads: number, shape: ShapeName): Group {
+  const own = (level: string) =>
+    ({
+      kind: 'measure',
+      name: 'train-step',
+      options: { shape, threads, seconds, precision: 'float32' },
+      env: { AZEOTROPE_KERNELS: level },
+    }) as const;
+  const env = { ATEN_CPU_CAPABILITY: 'avx2', ONEDNN_MAX_CPU_ISA: 'AVX2', MKL_ENABLE_INSTRUCTIONS: 'AVX2' };
+  return {
+    setting: `kernels held to AVX2, ${SETTINGS[shape]}`,
+    threads,
+    series: [
+      { who: 'product', command: productCommand(threads) },
+      { who: 'azeotrope', command: own('avx2') },
+      { who: STOCK, command: own('none') },
+      ...(python === undefined
+        ? []
+        : [
+            {
+              who: PYTORCH_AVX2,
+              command: { ...pythonPeer(python, 'pytorch_train.py', { config: shape, threads, seconds }), env },
+            },
+          ]),
+    ],
+  };
+}
+
 export const trainStep: BenchCase = {
   name: 'train-step',
   summary:
@@ -54,7 +89,12 @@ export const trainStep: BenchCase = {
       quantity: 'training',
       unit: 'tokens/s',
       key: 'tokensPerSecond',
-      peers: { PyTorch: 'tokensPerSecondMedian', 'PyTorch bfloat16': 'tokensPerSecondMedian' },
+      peers: {
+        PyTorch: 'tokensPerSecondMedian',
+        'PyTorch bfloat16': 'tokensPerSecondMedian',
+        [STOCK]: 'tokensPerSecond',
+        [PYTORCH_AVX2]: 'tokensPerSecondMedian',
+      },
       hasShare: true,
     },
     {
@@ -66,5 +106,9 @@ export const trainStep: BenchCase = {
     },
     { quantity: 'start to end of the first step', unit: 'ms', key: 'firstStepMs' },
   ],
-  groups: (context) => context.threads.flatMap((threads) => RUNS.map((run) => group(context, threads, run))),
+  groups: (context) =>
+    context.threads.flatMap((threads) => [
+      ...RUNS.map((run) => group(context, threads, run)),
+      ...(['a', 'b'] as const).map((shape) => forcedGroup(context, threads, shape)),
+    ]),
 };

@@ -18,7 +18,7 @@ export async function runCommand(command: Command, threads: number): Promise<Sam
   const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: TIMEOUT_MS,
-    env: { ...process.env, OMP_NUM_THREADS: String(threads), TOKENIZERS_PARALLELISM: 'false' },
+    env: { ...process.env, OMP_NUM_THREADS: String(threads), TOKENIZERS_PARALLELISM: 'false', ...command.env },
   });
   let output = '';
   let errors = '';

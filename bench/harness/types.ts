@@ -6,8 +6,8 @@ export type Sample = Readonly<Record<string, unknown>>;
 
 export type Command = {
   /** Beside a process that keeps one core busy. */ readonly isBeside?: boolean;
-} & /** A measurement of this program, in a process of its own. */
-(
+  /** Variables of its environment. */ readonly env?: Readonly<Record<string, string>>;
+} /** A measurement of this program, in a process of its own. */ & (
   | { readonly kind: 'measure'; readonly name: string; readonly options: Readonly<Record<string, unknown>> }
   /** A program of bench/peers that prints one JSON line. */
   | { readonly kind: 'peer'; readonly command: readonly string[] }
