@@ -52,7 +52,12 @@ type Random = Parameters<typeof initialParameter>[2];
  */
 export function createTransformerDiscriminator(
   compiler: Compiler,
-  options: { config: TransformerConfig; from?: LanguageModel | undefined; readout?: Readout | undefined; random: Random },
+  options: {
+    config: TransformerConfig;
+    from?: LanguageModel | undefined;
+    readout?: Readout | undefined;
+    random: Random;
+  },
 ): Discriminator {
   const { from, readout = 'last', random } = options;
   // No language head: a tied one has no matrix of its own.
