@@ -141,7 +141,7 @@ export interface ResponseGroup {
   readonly responses: readonly Response[];
 }
 
-export interface Solution {
+interface Solution {
   readonly question: Question;
   /** What a student would have to write. */
   readonly text: string;

@@ -1,7 +1,7 @@
 /** Equations of arithmetic word problems: `( 8.0 - 3.0 )` as SVAMP writes them, `- 8 3` as MAWPS does. */
 import { DataError } from '../../support/errors.js';
 
-export type Operator = '+' | '-' | '*' | '/';
+type Operator = '+' | '-' | '*' | '/';
 
 export type Equation = number | { readonly operator: Operator; readonly left: Equation; readonly right: Equation };
 
