@@ -46,9 +46,8 @@ static void pack_tangents(const Job *job, int64_t first, int64_t count, bf16 *to
 
 /* A tile of a direction as bfloat16. */
 static inline void widen(const int8_t *from, bf16 *to) {
-  float scales[2 * LANES] ALIGNED; /* each twice: of the two of a pair */
-  for (int i = 0; i < 2 * LANES; i++) memcpy(scales + i, from + i / 2 * 4, 4);
-  Vec first = v_load(scales), second = v_load(scales + 16);
+  Vec first, second; /* scales, each twice: of the two of a pair */
+  v_load_twice((const float *)from, &first, &second);
   for (int i = 0; i < 16; i++) {
     const int8_t *q = from + 64 + 32 * i;
     b_store(to + 32 * i, v_narrow2(v_mul(v_load_bytes(q), first), v_mul(v_load_bytes(q + 16), second)));

@@ -119,9 +119,29 @@ INLINE Vec v_load_half_first(const bf16 *from, int64_t n) {
 
 /* 16 integers of 8 bits. */
 INLINE Vec v_load_bytes(const int8_t *from) {
+#if defined(__AVX512F__)
+  return (Vec){{(Lanes)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)from)))}};
+#elif defined(__AVX2__)
+  PER_PART((Lanes)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(from + i * PART)))));
+#else
   typedef int8_t Bytes __attribute__((vector_size(PART)));
   typedef int8_t UnalignedBytes __attribute__((vector_size(PART), aligned(1), may_alias));
   PER_PART(__builtin_convertvector(__builtin_convertvector((Bytes)((const UnalignedBytes *)from)[i], LaneBits), Lanes));
+#endif
+}
+/* 16 numbers, each twice. */
+INLINE void v_load_twice(const float *from, Vec *first, Vec *second) {
+#if defined(__AVX512F__)
+  const __m512i low = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  const __m512 all = _mm512_loadu_ps(from);
+  first->p[0] = (Lanes)_mm512_permutexvar_ps(low, all);
+  second->p[0] = (Lanes)_mm512_permutexvar_ps(_mm512_add_epi32(low, _mm512_set1_epi32(8)), all);
+#else
+  float twice[2 * LANES] ALIGNED;
+  for (int i = 0; i < 2 * LANES; i++) twice[i] = from[i / 2];
+  *first = v_load(twice);
+  *second = v_load(twice + LANES);
+#endif
 }
 
 /* The nearest bfloat16 (even where two are) in the lower half of each 32 bits; what is not a number stays so. */
