@@ -183,7 +183,7 @@ test('a checkpoint of another run is refused, saying what differs', async () => 
   await refused({ learningRate: 2e-2 }, /learningRate was 0.01, is 0.02/);
   await refused({ maxSteps: 4 }, /maxSteps was 3, is 4/);
   if (effectivePrecision(runtime, 'auto') === 'bfloat16') {
-    await refused({ precision: 'bfloat16' }, /precision was float32, is bfloat16/);
+    await refused({ precision: 'bfloat16' }, /precision was "float32", is "bfloat16"/);
   }
   await refused({}, /its rows were others/, countingRows(32));
   await run({ maxSteps: 3, keepCheckpoints: 5, checkpointEverySteps: 1 }, { folder });
