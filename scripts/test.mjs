@@ -18,7 +18,8 @@ function testFiles(place) {
     .map((name) => join(place, name));
 }
 
-const files = (places.length > 0 ? places : ['src', 'test', 'bench']).flatMap((place) => testFiles(join(root, place)));
+// The longest files stand first, so that no core waits for them at the end.
+const files = (places.length > 0 ? places : ['test', 'src', 'bench']).flatMap((place) => testFiles(join(root, place)));
 if (files.length === 0) {
   console.error(`No *.test.ts file under ${places.join(', ')}.`);
   process.exit(1);
