@@ -89,11 +89,6 @@ static void extend_all(const Job *job, int64_t b, int64_t g) {
   if (job->has_tangent) extend(job, &job->tangent, b, g);
 }
 
-/* The block of 2 KiB at `from` is wanted in the second-level cache soon. */
-static inline void want(const bf16 *from) {
-  for (int i = 0; i < 2048; i += 64) __builtin_prefetch((const char *)from + i, 0, 2);
-}
-
 typedef struct {
   float most;     /* greatest score so far */
   Vec sum;     /* of the weights, by lanes */
@@ -120,10 +115,11 @@ static void score(const Job *job, Scratch *scratch, int64_t at, int64_t count) {
     TILE_ZERO(0);
     TILE_ZERO(1);
     for (int64_t d = 0; d < width; d += 32) {
-      want(values + d * 32);
+      ask(values + d * 32, 0, 16);
       TILE_LOAD(4, scratch->queries + d * 16, 64);
       TILE_LOAD(6, low + d * 16, 64);
       TILE_PRODUCT(0, 4, 6);
+      ask(values + d * 32, 16, 16);
       TILE_LOAD(7, high + d * 16, 64);
       TILE_PRODUCT(1, 4, 7);
     }
@@ -143,18 +139,21 @@ static void score_with_tangent(const Job *job, Scratch *scratch, int64_t at, int
     TILE_ZERO(2);
     TILE_ZERO(3);
     for (int64_t d = 0; d < width; d += 32) {
-      want(job->plain.values + at + k * width + d * 32);
-      want(job->tangent.values + at + k * width + d * 32);
+      const bf16 *values = job->plain.values + at + k * width + d * 32, *moved = job->tangent.values + at + k * width + d * 32;
+      ask(values, 0, 16);
       TILE_LOAD(4, scratch->queries + d * 16, 64);
       TILE_LOAD(5, scratch->query_tangents + d * 16, 64);
       TILE_LOAD(6, low + d * 16, 64);
       TILE_PRODUCT(0, 4, 6);
       TILE_PRODUCT(2, 5, 6);
+      ask(values, 16, 16);
       TILE_LOAD(7, high + d * 16, 64);
       TILE_PRODUCT(1, 4, 7);
       TILE_PRODUCT(3, 5, 7);
+      ask(moved, 0, 16);
       TILE_LOAD(6, moved_low + d * 16, 64);
       TILE_PRODUCT(2, 4, 6);
+      ask(moved, 16, 16);
       TILE_LOAD(7, moved_high + d * 16, 64);
       TILE_PRODUCT(3, 4, 7);
     }
@@ -219,10 +218,12 @@ static void blend(const Job *job, Scratch *scratch, int64_t at, int64_t count, i
     TILE_LOAD(1, o + d + 16, 4 * width);
     for (int64_t k = 0; k < count; k += 32) {
       const bf16 *values = job->plain.values + at + k * width + d * 2;
-      if (next >= 0) want(job->plain.keys + next + k * width + d * 32);
+      const bf16 *keys = job->plain.keys + next + k * width + d * 32;
+      ask(keys, 0, 16);
       TILE_LOAD(4, scratch->weights + k * 16, 64);
       TILE_LOAD(6, values, 4 * width);
       TILE_PRODUCT(0, 4, 6);
+      ask(keys, 16, 16);
       TILE_LOAD(7, values + 32, 4 * width);
       TILE_PRODUCT(1, 4, 7);
     }
@@ -242,20 +243,21 @@ static void blend_with_tangent(const Job *job, Scratch *scratch, int64_t at, int
     TILE_LOAD(3, moved_o + d + 16, 4 * width);
     for (int64_t k = 0; k < count; k += 32) {
       const bf16 *values = job->plain.values + at + k * width + d * 2, *moved = job->tangent.values + at + k * width + d * 2;
-      if (next >= 0) {
-        want(job->plain.keys + next + k * width + d * 32);
-        want(job->tangent.keys + next + k * width + d * 32);
-      }
+      const bf16 *keys = job->plain.keys + next + k * width + d * 32, *moved_keys = job->tangent.keys + next + k * width + d * 32;
+      ask(keys, 0, 16);
       TILE_LOAD(4, scratch->weights + k * 16, 64);
       TILE_LOAD(5, scratch->weight_tangents + k * 16, 64);
       TILE_LOAD(6, values, 4 * width);
       TILE_PRODUCT(0, 4, 6);
       TILE_PRODUCT(2, 5, 6);
+      ask(keys, 16, 16);
       TILE_LOAD(7, values + 32, 4 * width);
       TILE_PRODUCT(1, 4, 7);
       TILE_PRODUCT(3, 5, 7);
+      ask(moved_keys, 0, 16);
       TILE_LOAD(6, moved, 4 * width);
       TILE_PRODUCT(2, 4, 6);
+      ask(moved_keys, 16, 16);
       TILE_LOAD(7, moved + 32, 4 * width);
       TILE_PRODUCT(3, 4, 7);
     }
@@ -362,7 +364,7 @@ static void attend_task(void *arg, size_t index) {
       configure_tiles((int)configured, (int)configured);
     }
     int64_t after = (unit + 1) / job->query_blocks;
-    attend(job, scratch, b, g, first, count, unit + 1 < to ? slot_of(job, after / job->groups, after % job->groups) : -1);
+    attend(job, scratch, b, g, first, count, unit + 1 < to ? slot_of(job, after / job->groups, after % job->groups) : 0);
   }
   if (configured) TILE_RELEASE();
   az_give(scratch);

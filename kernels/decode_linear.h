@@ -85,9 +85,6 @@ static inline const Part *part_of(const Job *job, int64_t p, int64_t *panel) {
   return part;
 }
 
-#define PREFETCH_WEIGHTS(w) \
-  for (int line = 0; line < 2 * TILE * 2; line += 64) __builtin_prefetch((const char *)(w) + PREFETCH_BYTES + line, 0, 2)
-
 /* Sums c [rows, 32] into columns n … n + 31 of y. */
 static __attribute__((noinline, unused)) void finish(const Side *side, const float *residual, int64_t width, const float *c,
                                              int64_t row, int64_t rows, int64_t n) {

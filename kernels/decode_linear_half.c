@@ -18,12 +18,16 @@ static void multiply_panel(const bf16 *a, const bf16 *b, int64_t kt, int64_t row
     TILE_ZERO(3);
     for (int64_t t = 0; t < kt; t++) {
       const bf16 *w = b + t * 2 * TILE;
-      PREFETCH_WEIGHTS(w);
+      const char *next = (const char *)w + PREFETCH_BYTES;
+      ask(next, 0, 8);
       TILE_LOAD(4, a + t * TILE, 64);
       TILE_LOAD(6, w, 64);
+      ask(next, 8, 8);
       TILE_PRODUCT(0, 4, 6);
       TILE_LOAD(7, w + TILE, 64);
+      ask(next, 16, 8);
       TILE_PRODUCT(1, 4, 7);
+      ask(next, 24, 8);
       TILE_LOAD(5, second + t * TILE, 64);
       TILE_PRODUCT(2, 5, 6);
       TILE_PRODUCT(3, 5, 7);
@@ -33,10 +37,12 @@ static void multiply_panel(const bf16 *a, const bf16 *b, int64_t kt, int64_t row
   } else {
     for (int64_t t = 0; t < kt; t++) {
       const bf16 *w = b + t * 2 * TILE;
-      PREFETCH_WEIGHTS(w);
+      const char *next = (const char *)w + PREFETCH_BYTES;
+      ask(next, 0, 16);
       TILE_LOAD(4, a + t * TILE, 64);
       TILE_LOAD(6, w, 64);
       TILE_PRODUCT(0, 4, 6);
+      ask(next, 16, 16);
       TILE_LOAD(7, w + TILE, 64);
       TILE_PRODUCT(1, 4, 7);
     }

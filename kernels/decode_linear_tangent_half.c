@@ -64,14 +64,6 @@ typedef struct {
 /* Tiles of a direction are widened some tiles before they are multiplied: their stores have left for the cache by then. */
 enum { RING = 16, LAG = 4 };
 
-static inline void fetch(const Panel *p, int64_t t) {
-  const char *w = (const char *)(p->w + t * 2 * TILE), *tw = (const char *)(p->tw + t * 2 * MOVE_TILE);
-#pragma GCC unroll 32
-  for (int line = 0; line < 4 * TILE; line += 64) __builtin_prefetch(w + PREFETCH_BYTES + line, 0, 2);
-#pragma GCC unroll 18
-  for (int line = 0; line < 2 * MOVE_TILE; line += 64) __builtin_prefetch(tw + PREFETCH_BYTES + line, 0, 2);
-}
-
 /* Widens both tiles of step t; without one, nothing. */
 static inline void widen_step(const Panel *p, int64_t t, bf16 *ring) {
   if (t >= p->kt) return;
@@ -88,17 +80,23 @@ static void multiply_few(const Panel *p, float *c, float *tc) {
   for (int64_t t = 0; t < LAG / 2; t++) widen_step(p, t, ring);
   for (int64_t t = 0; t < p->kt; t++) {
     const bf16 *w = p->w + t * 2 * TILE, *tw = ring + 2 * t % RING * TILE;
-    fetch(p, t);
+    const char *next = (const char *)w + PREFETCH_BYTES, *next_move = (const char *)(p->tw + t * 2 * MOVE_TILE) + PREFETCH_BYTES;
+    ask(next, 0, 8);
     widen_step(p, t + LAG / 2, ring);
+    ask(next, 8, 8);
     TILE_LOAD(4, p->x + t * TILE, 64);
     TILE_LOAD(6, w, 64);
     TILE_PRODUCT(0, 4, 6);
+    ask(next, 16, 8);
     TILE_LOAD(7, tw, 64);
     TILE_PRODUCT(2, 4, 7);
+    ask(next, 24, 8);
     TILE_LOAD(7, tw + TILE, 64);
     TILE_PRODUCT(3, 4, 7);
+    ask(next_move, 0, 8);
     TILE_LOAD(5, p->tx + t * TILE, 64);
     TILE_PRODUCT(2, 5, 6);
+    ask(next_move, 8, 9);
     TILE_LOAD(6, w + TILE, 64);
     TILE_PRODUCT(1, 4, 6);
     TILE_PRODUCT(3, 5, 6);
@@ -109,7 +107,7 @@ static void multiply_few(const Panel *p, float *c, float *tc) {
   TILE_STORE(3, tc + 16, 4 * PANEL);
 }
 
-/* The same for 17 to 32 rows, in the same order: half of the panel at a time. */
+/* The same for 17 to 32 rows, in the same order: half of the panel at a time, while the panel that follows is fetched. */
 static void multiply_many(const Panel *p, float *c, float *tc) {
   bf16 ring[RING * TILE] ALIGNED;
   const bf16 *second = p->x + p->kt * TILE, *moved_second = p->tx + p->kt * TILE;
@@ -121,17 +119,24 @@ static void multiply_many(const Panel *p, float *c, float *tc) {
     TILE_ZERO(3);
     for (int64_t t = 0; t < MIN(LAG, p->kt); t++) widen(moves + 2 * t * MOVE_TILE, ring + t % RING * TILE);
     for (int64_t t = 0; t < p->kt; t++) {
-      if (half == 0) fetch(p, t);
+      const char *next = (const char *)(p->w + (p->kt * 2 + half * p->kt + t) * TILE);
+      const char *next_move = (const char *)(p->tw + (p->kt * 2 + half * p->kt + t) * MOVE_TILE);
+      ask(next, 0, 4);
       if (t + LAG < p->kt) widen(moves + 2 * (t + LAG) * MOVE_TILE, ring + (t + LAG) % RING * TILE);
+      ask(next, 4, 4);
       TILE_LOAD(4, p->x + t * TILE, 64);
       TILE_LOAD(6, p->w + (t * 2 + half) * TILE, 64);
       TILE_PRODUCT(0, 4, 6);
+      ask(next, 8, 4);
       TILE_LOAD(7, ring + t % RING * TILE, 64);
       TILE_PRODUCT(2, 4, 7);
+      ask(next, 12, 4);
       TILE_LOAD(5, second + t * TILE, 64);
       TILE_PRODUCT(1, 5, 6);
+      ask(next_move, 0, 4);
       TILE_PRODUCT(3, 5, 7);
       TILE_LOAD(4, p->tx + t * TILE, 64);
+      ask(next_move, 4, 5);
       TILE_PRODUCT(2, 4, 6);
       TILE_LOAD(5, moved_second + t * TILE, 64);
       TILE_PRODUCT(3, 5, 6);
