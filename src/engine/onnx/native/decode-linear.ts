@@ -6,6 +6,7 @@ import type { Node, Value } from '../../graph/types.js';
 import type { Emitter, Name } from '../emitter.js';
 import { matrixOf } from '../half-matrix.js';
 import type { Attribute } from '../model-writer.js';
+import { isOnInput, type Move, moveOf, soleSum } from '../moved-linear.js';
 import { flatName, unshaped } from './unshaped.js';
 
 /** Layers that one op computes from the same input. */
@@ -18,40 +19,6 @@ interface Group {
   readonly results: readonly Value[];
   readonly residual?: Value;
   readonly isGated?: boolean;
-}
-
-/** How a layer y = x·wᵀ + b moves: ty = tx·wᵀ + tb + x·twᵀ, as the rule of forward mode writes it. */
-interface Move {
-  readonly ty: Value;
-  readonly tx: Value;
-  readonly tBias: Value | undefined;
-  readonly tWeight: Value;
-}
-
-const isPackable = (e: Emitter, node: Node | undefined): node is Node<'linear'> =>
-  node?.kind === 'linear' && e.view.isInput(node.inputs[1]);
-
-/** The sum that a value is a term of, and its other term, if nothing else reads the value. */
-function soleSum(e: Emitter, value: Value): { sum: Value; other: Value } | undefined {
-  const [reader] = e.view.consumersOf(value);
-  if (reader?.kind !== 'add' || !e.view.isReadOnce(value)) return undefined;
-  const [sum] = reader.outputs;
-  const other = reader.inputs[0] === value ? reader.inputs[1] : reader.inputs[0];
-  const isPlain = other.shape.join() === value.shape.join();
-  return isPlain && other !== value ? { sum, other } : undefined;
-}
-
-function moveOf(e: Emitter, layer: Node): Move | undefined {
-  const [x, weight] = layer.inputs;
-  for (const other of e.view.consumersOf(weight)) {
-    if (other === layer || other.kind !== 'linear' || other.inputs[1] !== weight) continue;
-    const found = soleSum(e, other.outputs[0]);
-    const second = found && e.view.producerOf(found.other);
-    if (!isPackable(e, second) || second.inputs[0] !== x || second.inputs.length > 2) continue;
-    if (!e.view.isReadOnce(second.outputs[0])) continue;
-    return { ty: found!.sum, tx: other.inputs[0], tBias: other.inputs[2], tWeight: second.inputs[1] };
-  }
-  return undefined;
 }
 
 /** Moves of all layers along one tangent of their input; undefined unless all have one. */
@@ -187,10 +154,10 @@ function emitMoving(
 }
 
 export function lowerDecodeLinear(e: Emitter, node: Node<'linear'>): boolean {
-  if (!isPackable(e, node)) return false;
+  if (!isOnInput(e, node)) return false;
   const [x] = node.inputs;
   const isBeside = (other: Node) =>
-    other !== node && isPackable(e, other) && other.inputs[0] === x && !e.hasFloat(other.outputs[0]);
+    other !== node && isOnInput(e, other) && other.inputs[0] === x && !e.hasFloat(other.outputs[0]);
   const isMoving = movesOf(e, [node]) !== undefined;
   const beside = e.view
     .consumersOf(x)
@@ -211,8 +178,8 @@ export function lowerDecodeLinear(e: Emitter, node: Node<'linear'>): boolean {
 /** Whether the sum is the tangent of a layer, which is then made with the layer. */
 function madeWithLayer(e: Emitter, node: Node<'add'>): boolean {
   const [sum] = node.outputs;
-  const terms = node.inputs.map((value) => e.view.producerOf(value)).filter((term) => isPackable(e, term));
-  const layers = terms.flatMap(({ inputs: [x] }) => e.view.consumersOf(x)).filter((layer) => isPackable(e, layer));
+  const terms = node.inputs.map((value) => e.view.producerOf(value)).filter((term) => isOnInput(e, term));
+  const layers = terms.flatMap(({ inputs: [x] }) => e.view.consumersOf(x)).filter((layer) => isOnInput(e, layer));
   const layer = layers.find((candidate) => movesOf(e, [candidate])?.[0].ty === sum);
   if (layer === undefined) return false;
   e.nameOf(layer.outputs[0]);
@@ -226,7 +193,7 @@ export function lowerDecodeSum(e: Emitter, node: Node<'add'>): boolean {
   if (node.inputs.some(({ shape }) => shape.join() !== sum.shape.join())) return false;
   for (const [value, residual] of [node.inputs, [node.inputs[1], node.inputs[0]]]) {
     const layer = e.view.producerOf(value);
-    const isOwn = isPackable(e, layer) && e.view.isReadOnce(value) && !e.hasFloat(value) && value !== residual;
+    const isOwn = isOnInput(e, layer) && e.view.isReadOnce(value) && !e.hasFloat(value) && value !== residual;
     if (!isOwn) continue;
     const group = { layers: [layer], results: [sum], residual };
     const move = movesOf(e, [layer])?.[0];
@@ -243,7 +210,7 @@ export function lowerDecodeSum(e: Emitter, node: Node<'add'>): boolean {
 export function lowerDecodeGated(e: Emitter, node: Node<'swiglu'>): boolean {
   const [gate, up] = node.inputs;
   const layers = [gate, up].map((value) => e.view.producerOf(value));
-  const isPair = layers.every((layer) => isPackable(e, layer)) && layers[0]!.inputs[0] === layers[1]!.inputs[0];
+  const isPair = layers.every((layer) => isOnInput(e, layer)) && layers[0]!.inputs[0] === layers[1]!.inputs[0];
   if (!isPair || e.hasFloat(gate) || e.hasFloat(up)) return false;
   const group = { layers: layers as Node[], results: node.outputs, isGated: true };
   const readers = [...new Set([gate, up].flatMap((value) => e.view.consumersOf(value)))];

@@ -1,0 +1,61 @@
+/** Linear layers and their tangents, as forward mode writes them: found again, so that a weight is read once for both. */
+import type { Node, Value } from '../graph/types.js';
+import type { Emitter } from './emitter.js';
+
+/** Whether a node is a linear layer whose weight is an input of the graph. */
+export const isOnInput = (e: Emitter, node: Node | undefined): node is Node<'linear'> =>
+  node?.kind === 'linear' && e.view.isInput(node.inputs[1]);
+
+/** How a layer y = x·wᵀ + b moves: ty = tx·wᵀ + tb + x·twᵀ, as the rule of forward mode writes it. */
+export interface Move {
+  /** The layer of `tx`. */
+  readonly layer: Node<'linear'>;
+  readonly ty: Value;
+  readonly tx: Value;
+  readonly tBias: Value | undefined;
+  readonly tWeight: Value;
+}
+
+/** The sum that a value is a term of, and its other term, if nothing else reads the value. */
+export function soleSum(e: Emitter, value: Value): { sum: Value; other: Value } | undefined {
+  const [reader] = e.view.consumersOf(value);
+  if (reader?.kind !== 'add' || !e.view.isReadOnce(value)) return undefined;
+  const [sum] = reader.outputs;
+  const other = reader.inputs[0] === value ? reader.inputs[1] : reader.inputs[0];
+  const isPlain = other.shape.join() === value.shape.join();
+  return isPlain && other !== value ? { sum, other } : undefined;
+}
+
+/** How a layer moves, if the graph has its tangent. */
+export function moveOf(e: Emitter, layer: Node): Move | undefined {
+  const [x, weight] = layer.inputs;
+  for (const other of e.view.consumersOf(weight)) {
+    if (other === layer || other.kind !== 'linear' || other.inputs[1] !== weight) continue;
+    const found = soleSum(e, other.outputs[0]);
+    const second = found && e.view.producerOf(found.other);
+    if (!isOnInput(e, second) || second.inputs[0] !== x || second.inputs.length > 2) continue;
+    if (!e.view.isReadOnce(second.outputs[0])) continue;
+    if (dependsOn(e, other.inputs[0], layer.outputs[0])) continue;
+    return {
+      layer: other as Node<'linear'>,
+      ty: found!.sum,
+      tx: other.inputs[0],
+      tBias: other.inputs[2],
+      tWeight: second.inputs[1],
+    };
+  }
+  return undefined;
+}
+
+/** Whether a value is computed from another: a tangent never is from what it is computed with. */
+function dependsOn(e: Emitter, value: Value, on: Value): boolean {
+  const seen = new Set<Value>();
+  const open = [value];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    if (next === on) return true;
+    if (seen.has(next)) continue;
+    seen.add(next);
+    open.push(...(e.view.producerOf(next)?.inputs ?? []));
+  }
+  return false;
+}
