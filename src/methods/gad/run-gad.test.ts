@@ -158,6 +158,41 @@ describe('a run', () => {
     }
   });
 
+  test('the warm-up ends at the share of its learning rate that it is told: at none the student stands still', async () => {
+    for (const [finalFraction, isMoved] of [
+      [0, false],
+      [0.5, true],
+    ] as const) {
+      const seen = new Map<number, number[]>();
+      const evaluate: GadHooks['evaluate'] = async (student, step) => {
+        seen.set(step, [...student.parameters.get('model.norm.weight')!.data]);
+        return { correct: 1, total: 2 };
+      };
+      const warmup = { epochs: 2, learningRate: 2e-2, groupSize: 2, schedule: 'linear', finalFraction } as const;
+      await run({ evaluateEverySteps: 1, warmup: { ...warmup, discriminatorOnlySteps: 0 } }, { evaluate });
+      assert.notDeepEqual(seen.get(2), seen.get(3));
+      assert.equal(JSON.stringify(seen.get(3)) !== JSON.stringify(seen.get(4)), isMoved, String(finalFraction));
+    }
+  });
+
+  test('the discriminator has a rate of its own in the warm-up, and only there', async () => {
+    // Two steps an epoch see every response of the teacher once; the update comes after the score.
+    const changes = async (warmupRate: number, rate: number) => {
+      const warmup = { epochs: 2, discriminatorOnlySteps: 1, learningRate: 2e-2, groupSize: 2 };
+      const { rows: steps } = await run({
+        warmup: { ...warmup, discriminatorLearningRate: warmupRate },
+        discriminator: { learningRate: rate, gradientClip: 1 },
+      });
+      const scores = [0, 1, 2, 3].map((epoch) => {
+        const [first, second] = steps.filter((row) => row.epoch === epoch);
+        return (first.teacherRewardMean! + second.teacherRewardMean!) / 2;
+      });
+      return scores.slice(1).map((score, index) => Math.abs(score - scores[index]) > 1e-5);
+    };
+    assert.deepEqual(await changes(1e-30, 5e-3), [false, true, true]);
+    assert.deepEqual(await changes(5e-3, 1e-30), [true, true, false]);
+  });
+
   test('sampling and training agree to 1e-4; times, lengths and scores are told for every step', async () => {
     const { rows: steps } = await run();
     for (const row of steps.filter(({ phase }) => phase === 'adversarial')) {
