@@ -1,6 +1,7 @@
 /** Linear layers and their tangents, as forward mode writes them: found again, so that a weight is read once for both. */
 import type { Node, Value } from '../graph/types.js';
-import type { Emitter } from './emitter.js';
+import type { Emitter, Name } from './emitter.js';
+import { add } from './lowerings/primitives.js';
 
 /** Whether a node is a linear layer whose weight is an input of the graph. */
 export const isOnInput = (e: Emitter, node: Node | undefined): node is Node<'linear'> =>
@@ -58,4 +59,43 @@ function dependsOn(e: Emitter, value: Value, on: Value): boolean {
     open.push(...(e.view.producerOf(next)?.inputs ?? []));
   }
   return false;
+}
+
+/** Rows of a layer and its tangent together, up to which they become one product. */
+const MOST_ROWS = 64;
+
+/** What a product x·wᵀ (+ bias) is made of. */
+interface Product {
+  readonly x: Name;
+  readonly numRows: number;
+  readonly weight: Name;
+  readonly bias: Name | undefined;
+}
+
+/**
+ * A layer by `emit`. Where it or its tangent, on the same weight, is asked for and rows are few, both are one product: it reads the weight
+ * once, and at few rows reading is the work.
+ */
+export function withTangent(e: Emitter, node: Node<'linear'>, emit: (product: Product) => Name): Name {
+  const [x, weight] = node.inputs;
+  const numRows = x.shape[0];
+  const biasOf = ({ inputs: [, , bias] }: Node) => bias && e.nameOf(bias);
+  const pair = 2 * numRows > MOST_ROWS ? undefined : pairOf(e, node);
+  if (pair === undefined) return emit({ x: e.nameOf(x), numRows, weight: e.nameOf(weight), bias: biasOf(node) });
+  const inputs = pair.map(({ inputs: [rows] }) => e.nameOf(rows));
+  const [both] = e.node('Concat', inputs, { axis: { int: 0 } });
+  const product = emit({ x: both, numRows: 2 * numRows, weight: e.nameOf(weight), bias: undefined });
+  const halves = e.node('Split', [product], { axis: { int: 0 }, num_outputs: { int: 2 } }, 2);
+  const index = pair.indexOf(node);
+  const bias = biasOf(node);
+  return bias === undefined ? halves[index] : add(e, halves[index], bias);
+}
+
+/** A layer and that of its input's tangent, of which the node is one. */
+function pairOf(e: Emitter, node: Node<'linear'>): readonly Node[] | undefined {
+  for (const layer of e.view.consumersOf(node.inputs[1])) {
+    const moved = isOnInput(e, layer) ? moveOf(e, layer)?.layer : undefined;
+    if (moved !== undefined && (layer === node || moved === node)) return [layer, moved];
+  }
+  return undefined;
 }

@@ -19,6 +19,7 @@ import {
   floatSwigluBackward,
   floatSwigluTangent,
 } from './native/float.js';
+import { floatLinear } from './native/float-linear.js';
 import { lowerSwiglu, lowerSwigluBackward } from './native/gated.js';
 import { lowerHeadLoss, lowerHeadLossBackward } from './native/head.js';
 import { lowerLinear, lowerLinearInputGradient, lowerLinearWeightGradient } from './native/linear.js';
@@ -32,7 +33,7 @@ export const nativeLoweringTable: NativeLoweringTable = {
   add: [lowerAdd],
   reshape: [lowerReshape],
   scatterAddRows: [lowerScatterAddRows],
-  linear: [lowerLinear],
+  linear: [lowerLinear, floatLinear],
   linearInputGradient: [lowerLinearInputGradient],
   linearWeightGradient: [lowerLinearWeightGradient],
   rmsNorm: [lowerRmsNorm, floatRmsNorm],

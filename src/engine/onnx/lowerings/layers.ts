@@ -1,7 +1,7 @@
 /** The layers of a transformer, their gradients and their tangents as standard nodes. */
-import type { Node, Shape, Value } from '../../graph/types.js';
+import type { Node, Shape } from '../../graph/types.js';
 import type { Emitter, Name } from '../emitter.js';
-import { isOnInput, moveOf } from '../moved-linear.js';
+import { withTangent } from '../moved-linear.js';
 import { add, mul, neg, product, reshape, softmax, sub, sum, transpose } from './primitives.js';
 
 const names = (e: Emitter, node: Node): Name[] => node.inputs.map((value) => e.nameOf(value));
@@ -16,47 +16,16 @@ const SMALLEST_PROBABILITY = 1e-37;
 const FEW_ROWS = { least: 8, most: 64 };
 
 export function lowerLinear(e: Emitter, node: Node<'linear'>): Name[] {
-  const [x, weight, bias] = node.inputs;
-  const { shape } = x;
-  const beside = tangentBeside(e, node);
-  if (beside === undefined) return [linearOf(e, { x: e.nameOf(x), numRows: shape[0], weight, bias })];
-  const [first, second] = [beside.layer, beside.moved].map(({ inputs }) => inputs);
-  const both = e.node('Concat', [e.nameOf(first[0]), e.nameOf(second[0])], { axis: { int: 0 } })[0];
-  const product = linearOf(e, { x: both, numRows: 2 * shape[0], weight, bias: undefined });
-  const halves = e.node('Split', [product], { axis: { int: 0 }, num_outputs: { int: 2 } }, 2);
-  const [y, ty] = [first, second].map((inputs, index) =>
-    inputs[2] === undefined ? halves[index] : add(e, halves[index], e.nameOf(inputs[2])),
-  );
-  return [node === beside.layer ? y : ty];
-}
-
-/**
- * A layer and its tangent of few rows on the same weight, whichever of them is asked for: as one product they read it once, and at few rows
- * reading is the work.
- */
-function tangentBeside(e: Emitter, node: Node<'linear'>): { layer: Node; moved: Node } | undefined {
-  const [{ shape }, weight] = node.inputs;
-  if (2 * shape[0] > FEW_ROWS.most) return undefined;
-  for (const layer of e.view.consumersOf(weight)) {
-    if (!isOnInput(e, layer)) continue;
-    const moved = moveOf(e, layer)?.layer;
-    if (moved !== undefined && (layer === node || moved === node)) return { layer, moved };
-  }
-  return undefined;
-}
-
-/** x·wᵀ + b */
-function linearOf(
-  e: Emitter,
-  { x, numRows, weight, bias }: { x: Name; numRows: number; weight: Value; bias: Value | undefined },
-): Name {
-  const w = e.nameOf(weight);
-  if (numRows >= FEW_ROWS.least && numRows <= FEW_ROWS.most) {
-    const y = transpose(e, product(e, w, x, { transposeB: true }), [1, 0]);
-    return bias === undefined ? y : add(e, y, e.nameOf(bias));
-  }
-  if (bias === undefined) return product(e, x, w, { transposeB: true });
-  return e.node('Gemm', [x, w, e.nameOf(bias)], { transB: { int: 1 } })[0];
+  return [
+    withTangent(e, node, ({ x, numRows, weight, bias }) => {
+      if (numRows >= FEW_ROWS.least && numRows <= FEW_ROWS.most) {
+        const y = transpose(e, product(e, weight, x, { transposeB: true }), [1, 0]);
+        return bias === undefined ? y : add(e, y, bias);
+      }
+      if (bias === undefined) return product(e, x, weight, { transposeB: true });
+      return e.node('Gemm', [x, weight, bias], { transB: { int: 1 } })[0];
+    }),
+  ];
 }
 
 /** The runtime's fused norm also gives 1/rms. */

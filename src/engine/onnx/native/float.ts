@@ -1,6 +1,6 @@
 /**
  * Ops as native kernels in float32 (kernels/float_*_each.c). They exist on every instruction set: what they fuse is bound by memory
- * in standard nodes. Products by weights stay with the runtime, which is as fast.
+ * in standard nodes. Products by weights of many rows stay with the runtime, which is as fast.
  */
 import type { OpKind } from '../../graph/catalogue.js';
 import type { Node, Value } from '../../graph/types.js';
