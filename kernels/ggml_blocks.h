@@ -35,10 +35,14 @@ static inline void put_row(bf16 *tile, int row, __m512i values) { _mm512_store_s
 
 /* --- factors */
 
+/* Four bytes of each of 16 rows. */
+static inline __m512i gather(const uint8_t *from, int64_t stride) {
+  const __m512i at = _mm512_mullo_epi32(_mm512_cvtps_epi32(from_zero()), _mm512_set1_epi32((int)stride));
+  return _mm512_i32gather_epi32(at, from, 1);
+}
 /* Blocks that begin with two halves (d, m), or with d alone: then the second factor is −0, which adds nothing to any number. */
 static inline void leading_halves(const uint8_t *rows, int64_t stride, int64_t t, int bytes, int is_pair, float *scales) {
-  __m512i at = _mm512_mullo_epi32(_mm512_cvtps_epi32(from_zero()), _mm512_set1_epi32((int)stride));
-  __m512i raw = _mm512_i32gather_epi32(at, rows + t * bytes, 1);
+  __m512i raw = gather(rows + t * bytes, stride);
   if (!is_pair) raw = _mm512_or_si512(_mm512_and_si512(raw, _mm512_set1_epi32(0xffff)), _mm512_set1_epi32((int)0x80000000));
   _mm512_store_ps(scales, _mm512_cvtph_ps(_mm512_castsi512_si256(raw)));
   _mm512_store_ps(scales + 16, _mm512_cvtph_ps(_mm512_extracti64x4_epi64(raw, 1)));
@@ -53,24 +57,46 @@ LEADING_HALVES(scales_q5_0, 22, 0)
 LEADING_HALVES(scales_q5_1, 24, 1)
 LEADING_HALVES(scales_q8_0, 34, 0)
 
-/* d·s and −m·l of group g of a block with 12 bytes of 6-bit numbers from its byte 4 on. */
-static inline void six_bit_scales(const uint8_t *block, int64_t g, float *scales) {
-  const uint8_t *packed = block + 4;
-  const int s = g < 4 ? packed[g] & 63 : (packed[4 + g] & 15) | (packed[g - 4] >> 2 & 48);
-  const int l = g < 4 ? packed[4 + g] & 63 : packed[4 + g] >> 4 | (packed[g] >> 2 & 48);
-  scales[0] = half_at(block) * (float)s;
-  scales[1] = -(half_at(block + 2) * (float)l);
+static inline __m512i bits_of(__m512i from, int64_t first, int mask) {
+  return _mm512_and_si512(_mm512_srl_epi32(from, _mm_cvtsi64_si128(first)), _mm512_set1_epi32(mask));
+}
+/* The low half of each 32 bits as a number of 16 bits. */
+static inline __m512 halves_of(__m512i from) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(from)); }
+
+/* d·s and −m·l of group g of blocks with 12 bytes of 6-bit numbers from their byte 4 on: six_bit_scales of 16 rows. */
+static inline void six_bit_scales_of_rows(const uint8_t *block, int64_t stride, int64_t g, float *scales) {
+  const __m512i halves = gather(block, stride), first = gather(block + 4, stride), second = gather(block + 8, stride);
+  const int64_t bit = g % 4 * 8;
+  __m512i s, l;
+  if (g < 4) {
+    s = bits_of(first, bit, 63), l = bits_of(second, bit, 63);
+  } else {
+    const __m512i third = gather(block + 12, stride);
+    s = _mm512_or_si512(bits_of(third, bit, 15), bits_of(first, bit + 2, 48));
+    l = _mm512_or_si512(bits_of(third, bit + 4, 15), bits_of(second, bit + 2, 48));
+  }
+  const __m512 d = _mm512_mul_ps(halves_of(halves), _mm512_cvtepi32_ps(s));
+  const __m512 m = _mm512_mul_ps(halves_of(_mm512_srli_epi32(halves, 16)), _mm512_cvtepi32_ps(l));
+  const __m512 minus = _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(m), _mm512_set1_epi32((int)0x80000000)));
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  _mm512_store_ps(scales, _mm512_permutex2var_ps(d, low, minus));
+  _mm512_store_ps(scales + 16, _mm512_permutex2var_ps(d, _mm512_add_epi32(low, _mm512_set1_epi32(8)), minus));
 }
 static void scales_q4_k(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
-  for (int r = 0; r < 16; r++) six_bit_scales(rows + r * stride + t / 8 * 144, t % 8, scales + 2 * r);
+  six_bit_scales_of_rows(rows + t / 8 * 144, stride, t % 8, scales);
 }
 static void scales_q5_k(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
-  for (int r = 0; r < 16; r++) six_bit_scales(rows + r * stride + t / 8 * 176, t % 8, scales + 2 * r);
+  six_bit_scales_of_rows(rows + t / 8 * 176, stride, t % 8, scales);
 }
-/* d·s of 16 values. */
-static inline float sixteenth(const uint8_t *block, int64_t i) { return half_at(block + 208) * (float)(int8_t)block[192 + i]; }
+/* d·s of the 16 values of each half, the first halves of 16 rows before the second. */
 static void scales_q6_k(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
-  for (int i = 0; i < 32; i++) scales[i] = sixteenth(rows + i / 2 * stride + t / 8 * 210, t % 8 * 2 + i % 2);
+  const uint8_t *block = rows + t / 8 * 210;
+  const __m512i s = gather(block + 192 + t % 8 * 2, stride);
+  const __m512 d = halves_of(_mm512_srli_epi32(gather(block + 206, stride), 16)); /* the last two of four bytes */
+  for (int half = 0; half < 2; half++) {
+    const __m512i first = _mm512_srai_epi32(_mm512_slli_epi32(s, half ? 16 : 24), 24);
+    _mm512_store_ps(scales + 16 * half, _mm512_mul_ps(d, _mm512_cvtepi32_ps(first)));
+  }
 }
 
 /* --- values by table */
@@ -169,7 +195,7 @@ static void tile_q5_k(const uint8_t *rows, int64_t stride, int64_t t, const floa
   }
 }
 
-/* --- values by themselves: first·q of 16, second·q of 16 */
+/* --- values by themselves: scale times q */
 
 static inline void put_products(bf16 *tile, int r, __m512i low, __m512i high, float first, float second) {
   put_row(tile, r, pack_bf16(_mm512_mul_ps(_mm512_cvtepi32_ps(low), each(first)), _mm512_mul_ps(_mm512_cvtepi32_ps(high), each(second))));
@@ -183,16 +209,36 @@ static void tile_q8_0(const uint8_t *rows, int64_t stride, int64_t t, const floa
                  _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(bytes + 16))), d, d);
   }
 }
+/*
+ * Values 0 … 63 as bytes 0x80 | 2·q: with 0x42 above and zeros below such a byte is the float32 64 + q, and (64 + q)·s − 96·s in one
+ * rounding is (q − 32)·s: 96·s has no more digits than a float32.
+ */
 static void tile_q6_k(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
-  const uint8_t *block = rows + t / 8 * 210;
-  const int64_t side = t % 8 / 4, quarter = t % 4;
-  const __m128i high = _mm_cvtsi32_si128((int)(quarter / 2 * 4)), top = _mm_cvtsi32_si128((int)(2 * quarter));
-  for (int r = 0; r < 16; r++, block += stride) {
-    __m512i low = _mm512_and_si512(_mm512_srl_epi16(words(block + side * 64 + quarter % 2 * 32), high), _mm512_set1_epi16(15));
-    __m512i two = _mm512_and_si512(_mm512_srl_epi16(words(block + 128 + side * 32), top), _mm512_set1_epi16(3));
-    __m512i q = _mm512_sub_epi16(_mm512_or_si512(low, _mm512_slli_epi16(two, 4)), _mm512_set1_epi16(32));
-    const float *s = scales + 2 * r;
-    put_products(tile, r, _mm512_cvtepi16_epi32(_mm512_castsi512_si256(q)), _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(q, 1)), s[0], s[1]);
+  static const uint8_t places[64] ALIGNED = {
+      0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2,  0, 0, 0, 3,  0, 0, 0, 4,  0, 0, 0, 5,  0, 0, 0, 6,  0, 0, 0, 7,  0,
+      0, 0, 8, 0, 0, 0, 9, 0, 0, 0, 10, 0, 0, 0, 11, 0, 0, 0, 12, 0, 0, 0, 13, 0, 0, 0, 14, 0, 0, 0, 15, 0};
+  const __mmask64 third = 0x4444444444444444;
+  const __m512i top = _mm512_set1_epi32(0x42000000), sixteen_on = _mm512_set1_epi8(16);
+  const int64_t quarter = t % 4;
+  const uint8_t *block = rows + t / 8 * 210, *low = block + t % 8 / 4 * 64 + quarter % 2 * 32, *high = block + 128 + t % 8 / 4 * 32;
+  const __m512i low_turn = _mm512_set1_epi32(quarter / 2 ? 29 : 1), high_turn = _mm512_set1_epi32((int)(37 - 2 * quarter) % 32);
+  float shifts[32] ALIGNED;
+  for (int half = 0; half < 32; half += 16) _mm512_store_ps(shifts + half, _mm512_mul_ps(_mm512_load_ps(scales + half), each(96.f)));
+#pragma GCC unroll 8
+  for (int r = 0; r < 16; r += 2, low += 2 * stride, high += 2 * stride) {
+    __m512i l = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)low)), _mm256_loadu_si256((const void *)(low + stride)), 1);
+    __m512i h = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)high)), _mm256_loadu_si256((const void *)(high + stride)), 1);
+    h = _mm512_ternarylogic_epi32(_mm512_rolv_epi32(h, high_turn), _mm512_set1_epi8(0x60), _mm512_set1_epi8((char)0x80), 0xea);
+    l = _mm512_ternarylogic_epi32(_mm512_rolv_epi32(l, low_turn), _mm512_set1_epi8(0x1e), h, 0xea);
+    __m512i place = _mm512_load_si512(places);
+    for (int row = r; row < r + 2; row++) {
+      __m512 v[2];
+      for (int half = 0; half < 2; half++, place = _mm512_add_epi8(place, sixteen_on)) {
+        const __m512 q = _mm512_castsi512_ps(_mm512_mask_permutexvar_epi8(top, third, place, l));
+        v[half] = _mm512_fmsub_ps(q, each(scales[16 * half + row]), each(shifts[16 * half + row]));
+      }
+      put_row(tile, row, pack_bf16(v[0], v[1]));
+    }
   }
 }
 
@@ -228,6 +274,14 @@ static void values_q5_1(const uint8_t *b, float *to) {
 static void values_q8_0(const uint8_t *b, float *to) {
   for (int i = 0; i < 32; i++) to[i] = half_at(b) * (float)(int8_t)b[2 + i];
 }
+/* d·s and −m·l of group g of a block with 12 bytes of 6-bit numbers from its byte 4 on. */
+static inline void six_bit_scales(const uint8_t *block, int64_t g, float *scales) {
+  const uint8_t *packed = block + 4;
+  const int s = g < 4 ? packed[g] & 63 : (packed[4 + g] & 15) | (packed[g - 4] >> 2 & 48);
+  const int l = g < 4 ? packed[4 + g] & 63 : packed[4 + g] >> 4 | (packed[g] >> 2 & 48);
+  scales[0] = half_at(block) * (float)s;
+  scales[1] = -(half_at(block + 2) * (float)l);
+}
 static void values_q4_k(const uint8_t *b, float *to) {
   float s[2];
   for (int i = 0; i < 256; i++) {
@@ -244,6 +298,8 @@ static void values_q5_k(const uint8_t *b, float *to) {
     to[i] = sum_of(s[0], low | (b[16 + i % 32] >> g & 1) << 4, s[1]);
   }
 }
+/* d·s of 16 values. */
+static inline float sixteenth(const uint8_t *block, int64_t i) { return half_at(block + 208) * (float)(int8_t)block[192 + i]; }
 static void values_q6_k(const uint8_t *b, float *to) {
   for (int i = 0; i < 256; i++) {
     const int g = i / 32, side = g / 4, quarter = g % 4;
