@@ -11,7 +11,7 @@
 /* As `BLOCK_FORMATS` numbers them: the type numbers of ggml. */
 enum { Q4_0 = 2, Q4_1 = 3, Q5_0 = 6, Q5_1 = 7, Q8_0 = 8, Q4_K = 12, Q5_K = 13, Q6_K = 14, NUM_BLOCK_FORMATS };
 
-/* Two factors of 32 values of each of 16 rows: value = first·q + second, or (Q6_K) first·q of one half and second·q of the other. */
+/* Two factors of 32 values of each of 16 rows: value = first·q + second, a row after the other; or (Q6_K) one factor of each half, 16 rows of the first before those of the second. */
 typedef float Scales[2 * 16];
 
 typedef struct {
