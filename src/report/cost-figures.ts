@@ -72,7 +72,7 @@ export function tokenCostFigure({ cost }: Pick<Tradeoff, 'cost'>): Figure | unde
         sorted.map(({ arm, relativeToPlain, tokensPerSecond }) => ({
           name: ARM_NAMES[arm],
           parts: [{ value: relativeToPlain, style: ARM_STYLES[arm] }],
-          text: `${times(relativeToPlain)}, ${formatCount(tokensPerSecond)}/s`,
+          text: `${times(relativeToPlain)}, ${formatCount(tokensPerSecond)} tokens/s`,
         })),
         { width, axisLabel: 'time a token (plain sampling = 1)', format: formatNumber },
       ),

@@ -5,7 +5,7 @@ import type { DistillRow } from '../experiment/distill/records.js';
 import type { Count } from '../experiment/records.js';
 import type { Figure } from './figure.js';
 import { drawForest } from './forest-figure.js';
-import { formatPercent, percent } from './format.js';
+import { countOf, formatPercent, percent } from './format.js';
 import { SERIES } from './theme.js';
 
 /** Rows of a variant, in the order of the run. */
@@ -36,7 +36,10 @@ export function accuracyFigure({ distill: { rows }, details: { undistilled, teac
   ];
   const outside = (all: readonly Pick<DistillRow, 'outOfDistribution'>[]) =>
     all.flatMap(({ outOfDistribution }) => (outOfDistribution === null ? [] : [outOfDistribution]));
-  const lines = groups.flatMap((group, index) => {
+  const mostSeeds = Math.max(...groups.map((group) => group.rows.length));
+  const lines = groups.flatMap(({ name, rows: own }, index) => {
+    // Students of fewer seeds stand beside means of other students: a reader must see that.
+    const group = { name: own.length < mostSeeds ? `${name} (${countOf(own.length, 'seed')})` : name, rows: own };
     const counts = [
       { name: group.name, counts: group.rows.map(({ inDistribution }) => inDistribution), style: SERIES[0] },
       { name: `${group.name}, elsewhere`, counts: outside(group.rows), style: SERIES[1] },
@@ -57,7 +60,7 @@ export function accuracyFigure({ distill: { rows }, details: { undistilled, teac
     draw: (width) =>
       drawForest(lines, {
         width,
-        axisLabel: 'right answers',
+        axisLabel: 'right answers (%)',
         legend: [
           { name: 'in distribution', style: SERIES[0] },
           { name: 'out of distribution', style: SERIES[1] },

@@ -39,6 +39,15 @@ function unfinished(numSteps: number): Records {
 }
 
 describe('report of a distillation run', () => {
+  test('tells of the method itself on the seeds that both have, not of the best of its variants', () => {
+    const { distill, details } = inventDistill(200);
+    const [text, gad, again, frozen] = distill.rows;
+    const best = { ...frozen, inDistribution: { correct: 299, total: 300 } };
+    const otherSeed = { ...again, inDistribution: { correct: 0, total: 300 } };
+    const { headline } = distillPage({ distill: { ...distill, rows: [text, gad, otherSeed, best] }, details }).page;
+    assert.match(headline, /^In distribution GAD 66\.7.*SeqKD 50/);
+  });
+
   test('claims a difference only where the intervals are apart, in and out of distribution', () => {
     const { headline, verdict } = distillPage(inventDistill(260)).page;
     assert.match(headline, /^In distribution GAD 86\.7.*SeqKD 50[^:]*$/);

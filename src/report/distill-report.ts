@@ -11,10 +11,10 @@ import { accuracyFigure } from './distill-figures.js';
 import { distillFiles, readDistillRecords } from './distill-records.js';
 import {
   ablationTable,
-  bestOfMethod,
   costTable,
   doneStudents,
   largestSamplingDifference,
+  mainOfMethod,
   overlapTable,
   resultTable,
   stepTable,
@@ -110,12 +110,13 @@ function noticesOf({ progress: { done, total, now } }: DistillDetails): Page['no
   return [{ title: 'In progress.', text }];
 }
 
-/** The best adversarial variant beside the best by text alone; nothing is claimed where intervals overlap. */
+/** The adversarial students beside those by text alone, on the seeds that both have; nothing is claimed where intervals overlap. */
 function headlineOf({ distill: { rows } }: DistillRecords): Pick<Page, 'headline' | 'verdict'> {
-  const text = bestOfMethod(rows, 'seqkd');
-  const adversarial = bestOfMethod(rows, 'gad');
+  const all = mainOfMethod(rows, 'seqkd');
+  const adversarial = mainOfMethod(rows, 'gad', all?.seeds);
+  const text = mainOfMethod(rows, 'seqkd', adversarial?.seeds);
   if (text === undefined || adversarial === undefined) {
-    const only = text ?? adversarial ?? bestOfMethod(rows, 'gkd') ?? bestOfMethod(rows, 'white-box-kd');
+    const only = text ?? adversarial ?? mainOfMethod(rows, 'gkd') ?? mainOfMethod(rows, 'white-box-kd');
     return {
       headline: only === undefined ? 'No student is done yet' : `${only.name}: ${percent(only.inside.rate)} right`,
       verdict: '',

@@ -200,23 +200,33 @@ export function largestSamplingDifference({ details: { students } }: DistillReco
   return all.length === 0 ? undefined : all.reduce((most, value) => Math.max(most, value), 0);
 }
 
-/** A pooled rate with what the headline needs. */
-export interface GroupRate {
+/** Pooled rates, with what the headline needs. */
+interface GroupRate {
   readonly name: string;
+  readonly seeds: readonly number[];
   readonly inside: { readonly rate: number; readonly interval: Interval };
   readonly outside: { readonly rate: number; readonly interval: Interval } | null;
 }
 
-/** The best variant of a method, by the rate in distribution. */
-export function bestOfMethod(rows: readonly DistillRow[], method: DistillRow['method']): GroupRate | undefined {
-  return byVariant(rows.filter((row) => row.method === method))
-    .map(({ name, rows: own }) => {
-      const outside = known(own.map(({ outOfDistribution }) => outOfDistribution));
-      return {
-        name,
-        inside: pooled(own.map(({ inDistribution }) => inDistribution)),
-        outside: outside.length === 0 ? null : pooled(outside),
-      };
-    })
-    .sort((a, b) => b.inside.rate - a.inside.rate)[0];
+/**
+ * The variant of a method that a run is about: the one with the most seeds, of equals the first in the run's order. How well its
+ * students answer plays no part, or the best of many ablations would be told as the method. With `seeds` only those, where it has any of them.
+ */
+export function mainOfMethod(
+  rows: readonly DistillRow[],
+  method: DistillRow['method'],
+  seeds?: readonly number[],
+): GroupRate | undefined {
+  const groups = byVariant(rows.filter((row) => row.method === method));
+  const [main] = groups.sort((a, b) => b.rows.length - a.rows.length);
+  if (main === undefined) return undefined;
+  const shared = main.rows.filter(({ seed }) => seeds === undefined || seeds.includes(seed));
+  const own = shared.length === 0 ? main.rows : shared;
+  const outside = known(own.map(({ outOfDistribution }) => outOfDistribution));
+  return {
+    name: main.name,
+    seeds: own.map(({ seed }) => seed),
+    inside: pooled(own.map(({ inDistribution }) => inDistribution)),
+    outside: outside.length === 0 ? null : pooled(outside),
+  };
 }

@@ -25,7 +25,7 @@ interface Placement {
 }
 
 /** Distance from point to text, in pixels, and directions in the order in which they are liked: right, left, then around. */
-const DISTANCES = [9, 20, 34, 50];
+const DISTANCES = [9, 20, 34, 50, 70];
 const DIRECTIONS = [0, 180, -35, 35, 215, 145, -90, 90].map((degrees) => (degrees * Math.PI) / 180);
 
 /**
@@ -43,7 +43,7 @@ export function placeLabels<Request extends LabelRequest>(
       ({ box }) =>
         contains(bounds, box) &&
         !taken.some((other) => overlap(box, other)) &&
-        !placed.some((other) => overlap(box, other.box)),
+        !placed.some((other) => overlap(box, widened(other.box))),
     );
     if (found) placed.push({ ...request, ...found });
   }
@@ -52,6 +52,9 @@ export function placeLabels<Request extends LabelRequest>(
 
 export const overlap = (a: Box, b: Box): boolean =>
   a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+
+/** Names beside one another need the room of a space, or they read as one. */
+const widened = (box: Box): Box => ({ ...box, left: box.left - 6, right: box.right + 6 });
 
 /** The square around a mark. */
 export const boxAround = (x: number, y: number, radius: number): Box => ({

@@ -26,6 +26,7 @@ pre code{background:none;padding:0}
 .notice{border:1px solid var(--caution);border-left-width:5px;border-radius:8px;padding:10px 16px;margin:1rem 0;background:var(--sunken)}
 .notice strong{color:var(--caution)}
 .tiles{display:grid;grid-template-columns:repeat(3,1fr);gap:10px;margin:1.5rem 0 1.2rem;padding:0;list-style:none}
+@media screen and (min-width:821px){.tiles:has(li:last-child:nth-child(4)){grid-template-columns:repeat(4,1fr)}}
 .tiles li{background:var(--sunken);border-radius:10px;padding:12px 14px;border-top:3px solid var(--line)}
 .tiles .good{border-top-color:var(--good)}
 .tiles .bad{border-top-color:var(--bad)}
@@ -50,6 +51,7 @@ th,td{padding:6px 10px 6px 0;vertical-align:top;text-align:left;border-bottom:1p
 thead th{color:var(--muted);font-weight:600;border-bottom-color:var(--line);vertical-align:bottom}
 tbody th{font-weight:500;min-width:8.2em}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;padding-left:8px}
+thead .number{white-space:normal}
 th:last-child,td:last-child{padding-right:2px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px;margin:.8rem 0;font-size:.95rem}
 dt{color:var(--muted)}

@@ -8,6 +8,7 @@ import {
   byRate,
   gapText,
   join,
+  moreOrFewer,
   quote,
   rateOf,
   regainedText,
@@ -34,7 +35,7 @@ export function readEffect(findings: Findings, chance: number | null): Paragraph
     undefended &&
       gap &&
       `The student it is compared with learned from the traces of “${undefended.name}”, ${comparison(undefended, defended)}, and answers ` +
-        `${rateOf(undefended.student)}: ${gapText(gap)} more.`,
+        `${rateOf(undefended.student)}: ${moreOrFewer(gap)}.`,
     undefended &&
       gap &&
       (areApart(defended.student, undefended.student) ? 'The intervals do not meet.' : 'The intervals overlap.'),
@@ -82,7 +83,7 @@ export function readLonger({ longer, defended, undefended: start }: Findings): P
   const sentences = longer.map(({ setting, share, undefended, gap }) => {
     const regained = share === null ? '' : `, ${regainedText(share)} of what the defence took`;
     const other =
-      undefended && gap ? `; the undefended one answers ${percent(undefended.student.rate)}, ${gapText(gap)} more` : '';
+      undefended && gap ? `; the undefended one answers ${percent(undefended.student.rate)}, ${moreOrFewer(gap)}` : '';
     return `Trained ${timesAsLong(setting)}, the student of defended traces answers ${rateOf(setting.student)}${regained}${other}.`;
   });
   const last = longer.at(-1)?.undefended;
@@ -155,10 +156,10 @@ export function readRules({ rules, defended }: Findings): Paragraph | undefined 
     if (above.lower <= 0 && above.upper >= 0) {
       return Math.abs(above.value) <= SLIGHT
         ? `${start}: on this measure the rule does as well.`
-        : `${start}, ${gapText(above)} above antidistillation's: this run cannot tell the two apart.`;
+        : `${start}, ${gapText(above)} above antidistillation’s: this run cannot tell the two apart.`;
     }
     if (above.value < 0) return `${start}: on this measure the rule does better.`;
-    return `${start}, ${gapText(above)} above antidistillation's.`;
+    return `${start}, ${gapText(above)} above antidistillation’s.`;
   });
   return {
     title: 'Would a simple rule do?',
@@ -184,7 +185,7 @@ export function readProxies(
     return `With ${what} the student answers ${rateOf(setting.student)}, ${points(Math.abs(loss))} ${loss > 0 ? 'more' : 'less'} than with the usual proxy.`;
   });
   const ofWhiteBox = whiteBox.map(({ setting, ordinary }) => {
-    return `Where the proxy is the student's own base (white box), the student answers ${rateOf(setting.student)}, with a foreign proxy ${percent(ordinary.student.rate)}.`;
+    return `Where the proxy is the student’s own base (white box), the student answers ${rateOf(setting.student)}, with a foreign proxy ${percent(ordinary.student.rate)}.`;
   });
   return { title: 'What the defence depends on', text: join([...ofProxy, ...ofWhiteBox]) };
 }

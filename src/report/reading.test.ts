@@ -84,7 +84,7 @@ test('a control that lies no higher than the defended student does not credit th
 
 test('rules and proxies are judged by their numbers', () => {
   const rules = paragraph(read(tradeoff.points), /simple rule/);
-  assert.match(rules, /“and” keeps its teacher at .* above antidistillation's/);
+  assert.match(rules, /“and” keeps its teacher at .* above antidistillation’s/);
   assert.match(rules, /“and”, “with” and “plus” keeps .*: on this measure the rule does as well\./);
   const proxies = paragraph(read(tradeoff.points), /depends on/);
   for (const name of ['equal', 'explicit', 'holdout'])
@@ -98,7 +98,7 @@ test('a rule whose student lies above, but not beyond chance, is not said to do 
     return point.arm === 'rule' ? withRate(point, point.teacherSeed === 1 ? 0.9 : 0.07) : point;
   });
   const rules = paragraph(read(points), /simple rule/);
-  assert.match(rules, /above antidistillation's: this run cannot tell the two apart/);
+  assert.match(rules, /above antidistillation’s: this run cannot tell the two apart/);
   assert.doesNotMatch(rules, /does as well/);
 });
 

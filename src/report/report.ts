@@ -6,6 +6,7 @@ import { type Figure, figureFile, figureHtml } from './figure.js';
 import { findResults } from './findings.js';
 import { countOf, formatCount, formatDuration, formatNumber, formatPercent } from './format.js';
 import { type Html, html } from './html.js';
+import { jsonText } from './json-text.js';
 import type { Page, Section } from './page.js';
 import { pageDocument } from './page.js';
 import { readResult } from './reading.js';
@@ -195,7 +196,7 @@ function repeatHtml({ tradeoff: { commit, precision }, details }: RunRecords): H
     ['took', formatDuration(details.wallMs)],
     [
       'machine',
-      `${machine.cpu}, ${countOf(machine.cores, 'core')}, ${formatNumber(machine.memoryGiB)} GiB, ${countOf(machine.threads, 'thread')} a process`,
+      `${machine.cpu}, ${countOf(machine.cores, 'core')}, ${formatNumber(machine.memoryGiB)} GiB, ${countOf(machine.threads, 'thread')}`,
     ],
     ...(precision === undefined ? [] : [['precision', `${precision}; gradients of proxies float32`] as const]),
     ...Object.entries(versions).sort(([a], [b]) => (a < b ? -1 : 1)),
@@ -206,7 +207,7 @@ npx azeotrope report run</code></pre>
 <p>The same seeds give the same numbers on the same machine; other processors round differently, and results then agree within their intervals.</p>
 <dl>${facts.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>
 <details><summary>The frozen configuration</summary>
-<pre><code>${JSON.stringify(config, null, 2)}</code></pre></details>
+<pre><code>${jsonText(config)}</code></pre></details>
 <h3>Citation</h3>
 <pre><code>${[softwareCitation(versions.azeotrope ?? 'unknown', commit), ANTIDISTILLATION_CITATION, GAD_CITATION].join('\n\n')}</code></pre>
 `;

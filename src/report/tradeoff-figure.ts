@@ -37,7 +37,7 @@ export function drawTradeoff({ settings, undistilled, defended }: Findings, widt
     ...{ width, height: (width < 500 ? 380 : 430) + top },
     ...{ marginTop: top, marginLeft: 42, marginRight: width < 500 ? 62 : 118, insetRight: 10, marginBottom: 50 },
     x,
-    y: { domain: [0, 1], label: null },
+    y: { domain: [0, studentTop(shown)], label: null },
     r: { type: 'identity' },
     marks: [
       ...bottomAxis({
@@ -54,7 +54,7 @@ export function drawTradeoff({ settings, undistilled, defended }: Findings, widt
           shown.filter((setting) => setting.arm === arm),
         ),
       ),
-      markup((canvas) => names(shown, { canvas, defended })),
+      markup((canvas) => names(shown, { canvas, defended, undistilled })),
     ],
   });
 }
@@ -124,20 +124,27 @@ function untaught({ rate, interval }: NonNullable<Findings['undistilled']>): Mar
 /** The names of settings beside their points, the most important first. */
 function names(
   settings: readonly Setting[],
-  { canvas, defended }: { canvas: Canvas; defended: Setting | undefined },
+  { canvas, defended, undistilled }: { canvas: Canvas } & Pick<Findings, 'defended' | 'undistilled'>,
 ): string {
-  const { x, y, left, top, bottom } = canvas;
+  const { x, y, left, right, top, bottom } = canvas;
   const pixels = settings.map((setting) => ({ setting, x: x(setting.teacher.rate), y: y(setting.student.rate) }));
   const importance = ({ setting }: (typeof pixels)[number]) =>
     setting === defended ? -1 : ['antidistillation', 'maskedTemperature', 'temperature'].indexOf(setting.arm) + 1 || 9;
-  const untaughtText: Box = { left, right: left + 140, top: bottom - 70, bottom };
+  const untaughtLine = undistilled ? alongCurve([left, right].map((end) => [end, y(undistilled.rate)])) : [];
+  const untaughtTop = undistilled ? y(undistilled.interval.upper) - 18 : bottom - 70;
+  const untaughtText: Box = { left, right: left + 140, top: untaughtTop, bottom };
   const placed = placeLabels(
     pixels
       .sort((a, b) => importance(a) - importance(b))
       .map((pixel) => ({ ...pixel, text: nameAt(pixel.setting, canvas.width) })),
     {
       bounds: { left, top: top - 6, right: canvas.width, bottom },
-      taken: [...pixels.map((pixel) => boxAround(pixel.x, pixel.y, 7)), ...linesOf(pixels, canvas), untaughtText],
+      taken: [
+        ...pixels.map((pixel) => boxAround(pixel.x, pixel.y, 7)),
+        ...linesOf(pixels, canvas),
+        ...untaughtLine,
+        untaughtText,
+      ],
       fontSize: FONT_SIZE,
     },
   );
@@ -177,6 +184,12 @@ function linesOf(pixels: readonly { setting: Setting; x: number; y: number }[], 
 function teacherDomain(settings: readonly Setting[]): [number, number] {
   const lowest = Math.min(...settings.map(({ teacher }) => teacher.wilson.lower), 0.9);
   return [Math.max(0, Math.floor(lowest * 20 - 0.3) / 20), 1];
+}
+
+/** All right; where every student is far from that, a round number above the best. */
+function studentTop(settings: readonly Setting[]): number {
+  const highest = Math.max(...settings.flatMap(({ student }) => [student.wilson.upper, student.interval.upper]));
+  return highest > 0.6 ? 1 : Math.ceil(highest * 10 + 0.5) / 10;
 }
 
 const tick = (rate: number): string => formatNumber(100 * rate);

@@ -22,6 +22,12 @@ export const gapBounds = ({ lower, upper }: Gap): string =>
 
 export const gapText = (gap: Gap): string => `${points(gap.value)} (${gapBounds(gap)})`;
 
+/** How far one lies above, or below, another. */
+export const moreOrFewer = (gap: Gap): string =>
+  gap.value < 0
+    ? `${gapText({ ...gap, value: -gap.value, lower: -gap.upper, upper: -gap.lower })} fewer`
+    : `${gapText(gap)} more`;
+
 export const timesAsLong = ({ trainingMultiple }: Setting): string =>
   trainingMultiple === 2 ? 'twice as long' : `${formatNumber(trainingMultiple)} times as long`;
 
