@@ -18,7 +18,7 @@ import {
   symbols,
   textAt,
 } from './marks.js';
-import { ARM_NAMES, ARMS, isOrdinary, type Setting } from './settings.js';
+import { ARM_NAMES, ARMS, type Estimate, isOrdinary, type Setting } from './settings.js';
 import { draw, type Marks } from './svg.js';
 import { ARM_STYLES, color } from './theme.js';
 
@@ -37,7 +37,7 @@ export function drawTradeoff({ settings, undistilled, defended }: Findings, widt
     ...{ width, height: (width < 500 ? 380 : 430) + top },
     ...{ marginTop: top, marginLeft: 42, marginRight: width < 500 ? 62 : 118, insetRight: 10, marginBottom: 50 },
     x,
-    y: { domain: [0, studentTop(shown)], label: null },
+    y: { domain: [0, topOf(shown.map(({ student }) => student))], label: null },
     r: { type: 'identity' },
     marks: [
       ...bottomAxis({
@@ -180,15 +180,15 @@ function linesOf(pixels: readonly { setting: Setting; x: number; y: number }[], 
   return [...curves, ...whiskers];
 }
 
-/** From a round number below the worst teacher to all right. */
+/** From a round number below the worst teacher to the top. */
 function teacherDomain(settings: readonly Setting[]): [number, number] {
   const lowest = Math.min(...settings.map(({ teacher }) => teacher.wilson.lower), 0.9);
-  return [Math.max(0, Math.floor(lowest * 20 - 0.3) / 20), 1];
+  return [Math.max(0, Math.floor(lowest * 20 - 0.3) / 20), topOf(settings.map(({ teacher }) => teacher))];
 }
 
-/** All right; where every student is far from that, a round number above the best. */
-function studentTop(settings: readonly Setting[]): number {
-  const highest = Math.max(...settings.flatMap(({ student }) => [student.wilson.upper, student.interval.upper]));
+/** All right; where every one is far from that, a round number above the best. */
+function topOf(estimates: readonly Estimate[]): number {
+  const highest = Math.max(...estimates.flatMap(({ wilson, interval }) => [wilson.upper, interval.upper]));
   return highest > 0.6 ? 1 : Math.ceil(highest * 10 + 0.5) / 10;
 }
 
