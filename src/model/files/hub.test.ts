@@ -1,155 +1,22 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { after, test } from 'node:test';
-import { ModelLoadError } from '../../support/errors.js';
 import { openCheckpoint } from '../checkpoint.js';
-import { writeCheckpoint } from '../checkpoint-write.js';
-import { parseHuggingFaceConfig } from '../hugging-face-config.js';
-import { initialParameter, parameterSpecs } from '../parameters.js';
-import { fetchFromHub, type HubOptions, parseHubReference } from './hub.js';
-import { hubSettings } from './hub-settings.js';
-
-const folder = mkdtempSync(join(tmpdir(), 'hub-test-'));
-after(() => rmSync(folder, { recursive: true }));
-const COMMIT = 'c0ffee'.padEnd(40, '0');
-const TOKEN = 'secret-token-1234567890';
-
-const config = parseHuggingFaceConfig(
-  {
-    model_type: 'llama',
-    vocab_size: 64,
-    hidden_size: 32,
-    intermediate_size: 64,
-    num_hidden_layers: 2,
-    num_attention_heads: 2,
-  },
-  'test',
-);
-const source = join(folder, 'source');
-const tensors = parameterSpecs(config).map((spec) => ({
-  ...spec,
-  values: initialParameter(spec, config, { normal: Math.random }),
-}));
-await writeCheckpoint(source, { config, tensors, files: { 'tokenizer.json': '{}' } });
-const published: Record<string, Buffer> = Object.fromEntries(
-  readdirSync(source).map((name) => [name, readFileSync(join(source, name))]),
-);
-
-const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
-const gitBlob = (bytes: Buffer) => createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex');
-
-interface Asked {
-  url: string;
-  range: string | undefined;
-  authorization: string | undefined;
-}
-
-interface Hub {
-  readonly options: HubOptions;
-  readonly asked: Asked[];
-  readonly cache: string;
-  /** Files that are listed and served. */
-  files: Record<string, Buffer>;
-  /** Called before the standard answer; true where it has answered itself. */
-  intercept: (request: IncomingMessage, response: ServerResponse) => boolean;
-  close(): Promise<void>;
-}
-
-/** A hub on the loopback that publishes one model, `org/model`; large files (weights) carry SHA-256, small ones git's hash. */
-async function startHub(): Promise<Hub> {
-  const asked: Asked[] = [];
-  const server = createServer((request, response) => {
-    const url = new URL(request.url!, 'http://hub');
-    asked.push({ url: url.pathname, range: request.headers.range, authorization: request.headers.authorization });
-    if (hub.intercept(request, response)) return;
-    if (url.pathname === '/api/models/org/model/revision/main')
-      sendJson(response, { _id: '1', id: 'org/model', sha: COMMIT });
-    else if (url.pathname.startsWith(`/api/models/org/model/tree/${COMMIT}`)) sendJson(response, listing(hub.files));
-    else
-      sendFile(
-        request,
-        response,
-        hub.files[decodeURIComponent(url.pathname.replace(`/org/model/resolve/${COMMIT}/`, ''))],
-      );
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const cache = mkdtempSync(join(folder, 'cache-'));
-  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const settings = { endpoint, token: TOKEN, cacheFolder: cache, isOffline: false };
-  const hub: Hub = {
-    options: { settings, retryDelayMs: 1, maxAttempts: 3 },
-    asked,
-    cache,
-    files: { ...published },
-    intercept: () => false,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
-  return hub;
-}
-
-function listing(files: Record<string, Buffer>): object[] {
-  return Object.entries(files).map(([path, bytes]) => ({
-    type: 'file',
-    path,
-    size: bytes.length,
-    oid: gitBlob(bytes),
-    ...(/\.(safetensors|gguf)$/.test(path) && { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 134 } }),
-  }));
-}
-
-function sendJson(response: ServerResponse, value: unknown): void {
-  response.setHeader('content-type', 'application/json').end(JSON.stringify(value));
-}
-
-function sendFile(request: IncomingMessage, response: ServerResponse, bytes: Buffer | undefined): void {
-  if (!bytes) return void response.writeHead(404, { 'x-error-code': 'EntryNotFound' }).end();
-  const start = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
-  if (start > 0) response.writeHead(206, { 'content-range': `bytes ${start}-${bytes.length - 1}/${bytes.length}` });
-  response.end(bytes.subarray(start));
-}
-
-const reference = parseHubReference('org/model')!;
-const isWeights = (request: IncomingMessage) => request.url!.endsWith('/model.safetensors');
-
-/** Runs with a hub of its own. */
-function hubTest(name: string, body: (hub: Hub) => Promise<void>): void {
-  test(name, async () => {
-    const hub = await startHub();
-    try {
-      await body(hub);
-    } finally {
-      await hub.close();
-    }
-  });
-}
-
-async function failure(hub: Hub, options: Partial<HubOptions> = {}, name = 'org/model'): Promise<ModelLoadError> {
-  const outcome = await fetchFromHub(parseHubReference(name)!, { ...hub.options, ...options }).catch(
-    (error: unknown) => error,
-  );
-  assert.ok(outcome instanceof ModelLoadError, `expected a ModelLoadError, got ${String(outcome)}`);
-  assert.ok(!outcome.message.includes(TOKEN), 'the token stands in a message');
-  return outcome;
-}
+import {
+  COMMIT,
+  failure,
+  hubTest,
+  isWeights,
+  listing,
+  published,
+  reference,
+  sendJson,
+  sha256,
+  TOKEN,
+} from './hub.fixture.js';
+import { fetchFromHub } from './hub.js';
 
 hubTest(
   'a model is fetched into the cache of the usual layout, and opens; only needed files are fetched',
@@ -412,56 +279,4 @@ hubTest('a repository without safetensors names its GGUF files, and one of them 
   const checkpoint = await openCheckpoint('org/model/tiny llama.Q4_0.gguf', hub.options);
   assert.equal(checkpoint.kind, 'gguf');
   checkpoint.dispose();
-});
-
-test('names of models on the hub are told from paths', () => {
-  assert.deepEqual(parseHubReference('Qwen/Qwen3-0.6B@v1.0'), {
-    repository: 'Qwen/Qwen3-0.6B',
-    revision: 'v1.0',
-    ggufFile: undefined,
-  });
-  assert.deepEqual(parseHubReference('a/b/sub/m.gguf@refs/pr/1'), {
-    repository: 'a/b',
-    revision: 'refs/pr/1',
-    ggufFile: 'sub/m.gguf',
-  });
-  for (const path of [
-    'model',
-    './a/b',
-    '../a',
-    '/a/b',
-    'a/b/c',
-    'a/..',
-    'a/b@../x',
-    'a--b/c',
-    'a/b@',
-    'a\\b/c',
-    '',
-    'a/b/../m.gguf',
-  ])
-    assert.equal(parseHubReference(path), undefined, path);
-});
-
-test('the usual variables decide where, who and whether', () => {
-  const home = join(folder, 'home');
-  assert.deepEqual(
-    hubSettings({ HF_HOME: home, HF_TOKEN: ' t \n', HF_ENDPOINT: 'https://mirror.example/', HF_HUB_OFFLINE: '1' }),
-    {
-      endpoint: 'https://mirror.example',
-      token: 't',
-      cacheFolder: join(home, 'hub'),
-      isOffline: true,
-    },
-  );
-  assert.equal(hubSettings({ HF_HOME: home, HF_HUB_CACHE: '/elsewhere' }).cacheFolder, '/elsewhere');
-  const plain = hubSettings({ XDG_CACHE_HOME: folder });
-  assert.deepEqual(plain, {
-    endpoint: 'https://huggingface.co',
-    token: undefined,
-    cacheFolder: join(folder, 'huggingface', 'hub'),
-    isOffline: false,
-  });
-  writeFileSync(join(folder, 'token'), 'stored\n');
-  assert.equal(hubSettings({ HF_HOME: home, HF_TOKEN_PATH: join(folder, 'token') }).token, 'stored');
-  assert.throws(() => hubSettings({ HF_ENDPOINT: 'nonsense' }), /HF_ENDPOINT is not a web address/);
 });
