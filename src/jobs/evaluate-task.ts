@@ -84,8 +84,9 @@ export async function evaluateTask(options: EvaluateTaskOptions): Promise<TaskEv
       options.onDone?.();
     }
     const rows = graded.map((row) => `${JSON.stringify(row)}\n`).join('');
-    await writeFileAtomic(join(output, 'graded.jsonl'), rows);
+    // Before anything is written: the folder may hold an evaluation that was fine.
     checkRead(graded, tracesPath);
+    await writeFileAtomic(join(output, 'graded.jsonl'), rows);
     const accuracy = measureAccuracy(
       graded.map(({ finish, rule, equal, forced: second }) => ({
         isFinished: finish === 'stop',

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, truncateSync } from 'node:fs';
+import { readdirSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { familyFolder, readRows, run, runJson, temporaryFolder, writeRows } from './program.fixture.js';
@@ -24,7 +24,7 @@ test('responses none of which can be read as an answer are told, not counted as 
   const { code, stdout, stderr } = await run(args);
   assert.deepEqual({ code, stdout }, { code: 2, stdout: '' });
   assert.match(stderr, /unread\.jsonl: none of the 2 responses could be read as an answer/);
-  assert.ok(!existsSync(join(file('unread'), 'evaluation.json')));
+  assert.deepEqual(readdirSync(file('unread')), []);
 });
 
 test('stored traces: boxed and fallback answers, finished and truncated responses are counted apart', async () => {
