@@ -1,4 +1,5 @@
 /** Prompts to traces: a file in, a file out, written row by row and continued where it stopped. */
+import { existsSync, rmSync } from 'node:fs';
 import type { Precision } from '../engine/onnx/emitter.js';
 import type { GenerationStats } from '../inference/generation-loop.js';
 import { createGenerator, type GeneratorOptions } from '../inference/generator.js';
@@ -88,6 +89,8 @@ export async function sampleRows(opened: OpenedModel, options: SampleRowsOptions
     if (numDone > 0) log?.(`${options.output} holds ${numDone} of ${numTraces} traces already.`);
     const onTornLine = ({ line }: { line: number }) =>
       log?.(`${options.output}:${line}: the last line was cut off; its trace is sampled again.`);
+    const isNew = !existsSync(options.output);
+    let numWritten = 0;
     const appender = await openJsonlAppender(options.output, { onTornLine });
     try {
       return await generator.generate(missing, {
@@ -96,11 +99,14 @@ export async function sampleRows(opened: OpenedModel, options: SampleRowsOptions
         onTrace(trace) {
           if (isDone(trace.id, trace.sample)) return;
           appender.append({ ...rowOf(trace, samples), id: idOf.get(trace.id) });
+          numWritten += 1;
           options.onTrace?.(trace);
         },
       });
     } finally {
       appender.close();
+      // A proxy whose gradient is of no use shows only now; what failed before its first trace leaves no empty file.
+      if (isNew && numWritten === 0) rmSync(options.output, { force: true });
     }
   } finally {
     generator.dispose();

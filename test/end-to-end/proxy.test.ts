@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { familyFolder, readRows, run, runJson, temporaryFolder, writeRows } from './program.fixture.js';
@@ -57,7 +57,12 @@ test('a mistake is one message and exit code 2, and nothing is written', async (
   const empty = writeRows(file('empty.jsonl'), []);
   const proxy = file('of-llama');
   await runJson(['proxy', '--model', model('llama2'), '--holdout', holdout, '--output', proxy]);
+  const zero = file('of-nothing');
+  await runJson(['proxy', '--model', proxyModel, '--holdout', holdout, '--output', zero]);
+  const gradient = readFileSync(join(zero, 'gradient.safetensors'));
+  writeFileSync(join(zero, 'gradient.safetensors'), gradient.fill(0, 8 + Number(gradient.readBigUInt64LE())));
   const cases: [string[], RegExp][] = [
+    [[...sample, '--proxy', zero, '--sampler', 'antidistillation', '--lambda', '1'], /the gradient is zero/],
     [[...make, '--holdout', empty], /empty\.jsonl: there are no rows in this file/],
     [[...make, '--holdout', file('gone.jsonl')], /Cannot read .*gone\.jsonl/],
     [[...score, '--lambda', '0.1', '--distribution'], /are about a proxy\. Name its folder with --proxy/],
