@@ -52,7 +52,10 @@ function describe({ config, tokenizer, memory, ...model }: Inspection): string {
     ]);
   }
   rows.push(
-    ['memory to run', `${formatBytes(memory.runBytes)} in float32; 32 sequences ${formatBytes(memory.runBatch32Bytes)}`],
+    [
+      'memory to run',
+      `${formatBytes(memory.runBytes)} in float32; 32 sequences ${formatBytes(memory.runBatch32Bytes)}`,
+    ],
     [
       'memory to train',
       `${formatBytes(memory.trainBytes)}; with LoRA ${formatBytes(memory.trainLoraBytes)} (batch 4 × 256)`,
