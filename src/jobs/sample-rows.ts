@@ -91,9 +91,10 @@ export async function sampleRows(opened: OpenedModel, options: SampleRowsOptions
       log?.(`${options.output}:${line}: the last line was cut off; its trace is sampled again.`);
     const isNew = !existsSync(options.output);
     let numWritten = 0;
+    let hasFailed = true;
     const appender = await openJsonlAppender(options.output, { onTornLine });
     try {
-      return await generator.generate(missing, {
+      const stats = await generator.generate(missing, {
         signal: options.signal,
         onToken: options.onToken,
         onTrace(trace) {
@@ -103,10 +104,12 @@ export async function sampleRows(opened: OpenedModel, options: SampleRowsOptions
           options.onTrace?.(trace);
         },
       });
+      hasFailed = false;
+      return stats;
     } finally {
       appender.close();
       // A proxy whose gradient is of no use shows only now; what failed before its first trace leaves no empty file.
-      if (isNew && numWritten === 0) rmSync(options.output, { force: true });
+      if (hasFailed && isNew && numWritten === 0) rmSync(options.output, { force: true });
     }
   } finally {
     generator.dispose();
