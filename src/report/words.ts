@@ -31,8 +31,11 @@ export const moreOrFewer = (gap: Gap): string =>
 export const timesAsLong = ({ trainingMultiple }: Setting): string =>
   trainingMultiple === 2 ? 'twice as long' : `${formatNumber(trainingMultiple)} times as long`;
 
-export const regainedText = (share: number): string =>
-  share <= 0 ? 'regaining nothing' : `regaining ${formatNumber(100 * share, 2)} %`;
+/** Beyond what was taken there is nothing to regain: a student may be better than the one that the defence is measured by. */
+export function regainedText(share: number): string {
+  if (share <= 0) return 'regaining nothing';
+  return share >= 1 ? 'regaining all' : `regaining ${formatNumber(100 * share, 2)} %`;
+}
 
 export const areApart = (a: Estimate, b: Estimate): boolean =>
   a.interval.upper < b.interval.lower || b.interval.upper < a.interval.lower;
