@@ -67,7 +67,7 @@ for (const name of ['gpt2', 'qwen3'] as const) {
   }, () => {
     const tokenizer = opened(name);
     for (const unit of ['abcdefghijklmnopqrstuvwxyz', 'a', ' ', '\n ', '漢字']) {
-      const text = unit.repeat(Math.ceil(100_000 / unit.length));
+      const text = unit.repeat(Math.ceil(60_000 / unit.length));
       assert.equal(tokenizer.decode(tokenizer.encode(text)), text);
     }
   });

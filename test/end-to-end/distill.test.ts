@@ -108,24 +108,22 @@ describe('methods from the command line', () => {
 describe('a run that is broken off', () => {
   test('by SIGKILL anywhere goes on and ends with the same rows and weights', async () => {
     const random = createRandom(Date.now());
-    for (let attempt = 0; attempt < 2; attempt++) {
-      // A random place: so long after a file appears somewhere in the run.
-      const target = random.integer(30);
-      let numFiles = 0;
-      const files = () => {
-        try {
-          numFiles = readdirSync(output('killed'), { recursive: true }).length;
-        } catch {} // a folder went away while it was read, or is not there yet
-        return numFiles;
-      };
-      const before = files();
-      const waitMs = random.integer(200);
-      let since: number | undefined;
-      await interrupt(start(distill('killed')), 'SIGKILL', () => {
-        if (since === undefined && files() >= before + target) since = performance.now();
-        return since !== undefined && performance.now() - since > waitMs;
-      });
-    }
+    // A random place: so long after a file appears somewhere in the run.
+    const target = random.integer(30);
+    let numFiles = 0;
+    const files = () => {
+      try {
+        numFiles = readdirSync(output('killed'), { recursive: true }).length;
+      } catch {} // a folder went away while it was read, or is not there yet
+      return numFiles;
+    };
+    const before = files();
+    const waitMs = random.integer(200);
+    let since: number | undefined;
+    await interrupt(start(distill('killed')), 'SIGKILL', () => {
+      if (since === undefined && files() >= before + target) since = performance.now();
+      return since !== undefined && performance.now() - since > waitMs;
+    });
     const { code, stderr } = await run(distill('killed'));
     assert.equal(code, 0, stderr);
     assert.deepEqual(rowsOf('killed'), rowsOf('methods'));
