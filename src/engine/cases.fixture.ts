@@ -138,6 +138,7 @@ export const cases: { readonly [K in OpKind]: readonly OpCase<OpParams[K]>[] } =
   ],
   broadcast: [{ inputs: [float([3, 1])], params: { shape: [2, 3, 4] } }],
   after: [{ inputs: [float([3, 5]), float([2, 2])], params: none }],
+  detach: [{ inputs: [float([3, 5])], params: none }],
   reduceSum: reductions,
   reduceMax: reductions,
   matmul: [false, true].flatMap((transposeA) =>

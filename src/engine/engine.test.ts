@@ -8,7 +8,7 @@ import { vjpRules } from './autodiff/vjp-rules.js';
 import { cases, type OpCase } from './cases.fixture.js';
 import { createGraphBuilder, type GraphBuilder } from './graph/builder.js';
 import type { OpKind } from './graph/catalogue.js';
-import { add, multiply, reduceSum } from './graph/ops.js';
+import { add, detach, multiply, reduceSum } from './graph/ops.js';
 import type { Graph, Value } from './graph/types.js';
 import { type Array64, array64, evaluate } from './reference.fixture.js';
 import { runGraph } from './run-graph.fixture.js';
@@ -92,8 +92,8 @@ function floatPositions({ inputs }: OpCase): number[] {
 const wave = (shape: readonly number[], seed: number): Array64 =>
   array64(shape, (index) => Math.sin(index * 1.7 + seed));
 
-/** Inputs of rotary that are tables of a rotation: its derivative by them is not used and not given. */
-const fixedInputs: Partial<Record<OpKind, readonly number[]>> = { rotary: [2, 3] };
+/** Inputs without a derivative: the tables of a rotation, where none is used, and what is a constant by definition. */
+const fixedInputs: Partial<Record<OpKind, readonly number[]>> = { rotary: [2, 3], detach: [0] };
 
 /** Σ over float outputs of weight·output: a scalar that sees every output. The second output of a norm is auxiliary. */
 function probe(g: GraphBuilder, kind: OpKind, outputs: readonly Value[]): Value {
@@ -214,4 +214,15 @@ describe('forward rules', () => {
       }
     });
   }
+});
+
+test('what is detached keeps its value and has no derivative: x·detach(x) has the gradient detach(x)', () => {
+  const g = createGraphBuilder();
+  const x = g.input('x', 'float32', [3]);
+  const loss = reduceSum(g, multiply(g, x, detach(g, x)), [0]);
+  g.output('gradient', gradients(g, loss, [x])[0]);
+  g.output('tangent', directionalDerivatives(g, [loss], new Map([[x, x]]))[0]);
+  g.output('constant', directionalDerivatives(g, [detach(g, x)], new Map([[x, x]]))[0]);
+  const { gradient, tangent, constant } = evaluate(g.finish(), { x: array64([3], (index) => index + 1) });
+  assert.deepEqual([...gradient.data, ...tangent.data, ...constant.data], [1, 2, 3, 14, 0, 0, 0]);
 });

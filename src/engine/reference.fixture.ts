@@ -295,6 +295,7 @@ export const reference: { readonly [K in OpKind]: Reference<K> } = {
   ],
   broadcast: ([x], { shape }) => [build(shape, (where) => broadcastAt(x, where))],
   after: ([x]) => identity(x),
+  detach: ([x]) => identity(x),
 
   reduceSum: reduction(0, (a, b) => a + b),
   reduceMax: reduction(Number.NEGATIVE_INFINITY, Math.max),

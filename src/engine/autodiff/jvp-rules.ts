@@ -103,6 +103,7 @@ export const jvpRules: { readonly [K in OpKind]: JvpRule<K> | NoRule } = {
   slice: (g, { params }, [tx]) => [slice(g, tx!, params)],
   broadcast: (g, { params }, [tx]) => [broadcast(g, tx!, params.shape)],
   after: (_, __, [tx]) => [tx],
+  detach: () => [undefined],
 
   reduceSum: (g, { params }, [tx]) => [reduceSum(g, tx!, params.axes, params.keepDims)],
   reduceMax: (g, { inputs: [x], outputs: [y], params: { axes } }, [tx]) => {

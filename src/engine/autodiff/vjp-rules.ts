@@ -148,6 +148,7 @@ export const vjpRules: { readonly [K in OpKind]: VjpRule<K> | NoRule } = {
   },
   broadcast: (g, { inputs: [x] }, [dy]) => [sumTo(g, dy!, x.shape)],
   after: (_, __, [dy]) => [dy, undefined],
+  detach: () => [undefined],
 
   reduceSum: (g, { inputs: [x], params: { axes } }, [dy]) => [
     broadcast(

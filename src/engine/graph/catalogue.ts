@@ -38,6 +38,8 @@ export interface OpParams {
   broadcast: { readonly shape: Shape };
   /** (x, token) → x, computed no earlier than `token`: orders recomputation behind what triggers it. */
   after: None;
+  /** x → x, a constant to differentiation: derivatives of it are zero. */
+  detach: None;
 
   // --- reductions and products
   reduceSum: { readonly axes: readonly number[]; readonly keepDims: boolean };

@@ -35,6 +35,7 @@ export const slice = (g: GraphBuilder, x: Value, range: { axis: number; start: n
 export const broadcast = (g: GraphBuilder, x: Value, shape: Shape): Value =>
   sameShape(x.shape, shape) ? x : g.apply('broadcast', [x], { shape })[0];
 export const after = (g: GraphBuilder, x: Value, token: Value): Value => g.apply('after', [x, token], none)[0];
+export const detach = (g: GraphBuilder, x: Value): Value => g.apply('detach', [x], none)[0];
 
 export const reduceSum = (g: GraphBuilder, x: Value, axes: readonly number[], keepDims = false): Value =>
   axes.length === 0 ? x : g.apply('reduceSum', [x], { axes, keepDims })[0];

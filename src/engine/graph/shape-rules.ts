@@ -160,6 +160,7 @@ export const shapeRules: { readonly [K in OpKind]: Rule<K> } = {
     expect(inputs, [null, null], 'ff');
     return [inputs[0]];
   },
+  detach: unary,
 
   reduceSum: reduce,
   reduceMax: reduce,

@@ -81,6 +81,7 @@ export const loweringTable: { readonly [K in OpKind]: Lowering<K> } = {
     const first = e.node('Slice', [reshape(e, e.nameOf(token), [-1]), e.ints([0]), e.ints([1])])[0];
     return [add(e, e.nameOf(x), mul(e, first, e.scalar(0)))];
   },
+  detach: single('Identity'),
 
   reduceSum: reduction('ReduceSum'),
   reduceMax: reduction('ReduceMax'),

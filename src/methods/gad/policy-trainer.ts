@@ -9,7 +9,7 @@ import {
   type TrainingExample,
 } from '../../training/batches.js';
 import type { NamedArrays } from '../../training/bound-batches.js';
-import { createForwardPass } from '../../training/forward-pass.js';
+import { createForwardPass, type ForwardPass } from '../../training/forward-pass.js';
 import { crossEntropy, languageModelObjective } from '../../training/objective.js';
 import { createOptimizer, type Optimizer } from '../../training/optimizer.js';
 import { createObjectiveStep, type StepResult } from '../../training/step.js';
@@ -28,15 +28,20 @@ interface PolicyUpdate extends StepResult {
   readonly klNats: number;
   /** Share of tokens whose ratio the clipping cut off. */
   readonly clippedFraction: number;
-  /** Largest |ln π of training − ln π of sampling| over the tokens of the first update. */
+  /** Largest |ln π_old of training − ln π_old of sampling|: how far the kernels of rollouts and of training round apart. */
   readonly samplingDifferenceNats: number;
+  /** Least and greatest ratio π/π_old of each update, before it. Of the first both are 1. */
+  readonly ratioRanges: readonly (readonly [least: number, greatest: number])[];
 }
 
 export interface PolicyTrainer {
   readonly optimizer: Optimizer;
   /** One step of cross-entropy on responses. */
   imitate(examples: readonly TrainingExample[], learningRate: number): Promise<StepResult>;
-  /** One or more updates on rollouts (`updatesPerRollout`), each on as many prompts' groups. */
+  /**
+   * One or more updates on rollouts (`updatesPerRollout`), each on as many prompts' groups. π_old is the student before the first, as
+   * the kernels of training compute it: the first update needs no more than its own pass, the groups of later ones a forward pass.
+   */
   reinforce(groups: readonly (readonly RewardedRollout[])[], learningRate: number): Promise<PolicyUpdate>;
   dispose(): void;
 }
@@ -60,7 +65,9 @@ export function createPolicyTrainer(
     optimizer,
     config,
   );
-  const referencePass = createForwardPass(languageModelObjective(reference, targetLogprobs(temperature), plain));
+  const scoring = targetLogprobs(temperature);
+  const referencePass = createForwardPass(languageModelObjective(reference, scoring, plain));
+  const studentPass = createForwardPass(languageModelObjective(student, scoring, plain));
 
   const planned = (examples: readonly TrainingExample[]) =>
     planMicroBatches(
@@ -69,12 +76,11 @@ export function createPolicyTrainer(
       microBatchTokens,
     );
 
-  /** ln π_ref of each response token; without a KL nobody asks. */
-  const referenceLogprobs = async (examples: readonly TrainingExample[]): Promise<Float32Array[]> => {
-    const found: Float32Array[] = examples.map((row) => new Float32Array(numResponseTokens(row)));
-    if (klWeight === 0) return found;
+  /** ln π of each response token, in the micro-batches of an update on these rows: there its bits are the same. */
+  const logprobsOf = async (pass: ForwardPass, examples: readonly TrainingExample[]): Promise<Float32Array[]> => {
+    const found = examples.map((row) => new Float32Array(numResponseTokens(row)));
     for (const part of planned(examples)) {
-      await referencePass.run({
+      await pass.run({
         batch: part.batch,
         time: part.time,
         fill: (arrays) => fillMicroBatch(examples, part, { arrays, tokenWeight: 0 }),
@@ -87,36 +93,52 @@ export function createPolicyTrainer(
     return found;
   };
 
-  const update = async (groups: readonly (readonly RewardedRollout[])[], learningRate: number) => {
-    const rollouts = groups.flat();
-    const examples = rollouts.map(({ tokens, responseStart }, row) => ({ id: String(row), tokens, responseStart }));
-    const references = await referenceLogprobs(examples);
+  /** `old`: ln π_old of each response token; undefined where that is the student as it stands. */
+  const update = async (
+    {
+      rollouts,
+      examples,
+      old,
+    }: {
+      rollouts: readonly RewardedRollout[];
+      examples: readonly TrainingExample[];
+      old: readonly Float32Array[] | undefined;
+    },
+    learningRate: number,
+  ) => {
+    // Without a KL nobody asks.
+    const references = klWeight === 0 ? undefined : await logprobsOf(referencePass, examples);
     const numTokens = examples.reduce((sum, row) => sum + numResponseTokens(row), 0);
-    const seen = { klNats: 0, numClipped: 0, differenceNats: 0 };
+    const seen = { klNats: 0, numClipped: 0, differenceNats: 0, least: Number.POSITIVE_INFINITY, greatest: 0 };
     const parts = planned(examples).map((part) => ({
       batch: part.batch,
       time: part.time,
       fill(arrays: BatchArrays & NamedArrays) {
         fillMicroBatch(examples, part, { arrays, tokenWeight: 1 / numTokens });
-        const [advantages, old, of] = ['advantages', 'oldLogprobs', 'referenceLogprobs'].map((name) =>
-          (arrays[name] as Float32Array).fill(0),
+        const [advantages, oldLogprobs, referenceLogprobs] = ['advantages', 'oldLogprobs', 'referenceLogprobs'].map(
+          (name) => (arrays[name] as Float32Array).fill(0),
         );
+        (arrays.isOnPolicy as Float32Array)[0] = old === undefined ? 1 : 0;
         eachRow(examples, part, (row, from, count) => {
           advantages.fill(rollouts[row].advantage, from, from + count);
-          old.set(rollouts[row].logprobs, from);
-          of.set(references[row], from);
+          if (old !== undefined) oldLogprobs.set(old[row], from);
+          if (references !== undefined) referenceLogprobs.set(references[row], from);
         });
       },
-      read({ logprobs }: NamedArrays) {
+      read(outputs: NamedArrays) {
+        const [logprobs, ratios] = [outputs.logprobs as Float32Array, outputs.ratios as Float32Array];
         eachRow(examples, part, (row, from, count) => {
           const { logprobs: drawn, advantage } = rollouts[row];
           for (let index = 0; index < count; index++) {
-            const now = Number(logprobs[from + index]);
-            const change = Math.exp(now - drawn[index]) - 1;
-            if (advantage > 0 ? change > clipFraction : change < -clipFraction) seen.numClipped += 1;
-            seen.differenceNats = Math.max(seen.differenceNats, Math.abs(now - drawn[index]));
+            const [now, ratio] = [logprobs[from + index], ratios[from + index]];
+            if (advantage > 0 ? ratio > 1 + clipFraction : ratio < 1 - clipFraction) seen.numClipped += 1;
+            seen.least = Math.min(seen.least, ratio);
+            seen.greatest = Math.max(seen.greatest, ratio);
+            const before = old === undefined ? now : old[row][index];
+            seen.differenceNats = Math.max(seen.differenceNats, Math.abs(before - drawn[index]));
+            if (references === undefined) continue;
             const d = references[row][index] - now;
-            if (klWeight > 0) seen.klNats += Math.exp(d) - d - 1;
+            seen.klNats += Math.exp(d) - d - 1;
           }
         });
       },
@@ -138,10 +160,15 @@ export function createPolicyTrainer(
     },
     async reinforce(groups, learningRate) {
       const size = Math.ceil(groups.length / config.updatesPerRollout);
-      const updates: Awaited<ReturnType<typeof update>>[] = [];
+      const slices: Parameters<typeof update>[0][] = [];
       for (let start = 0; start < groups.length; start += size) {
-        updates.push(await update(groups.slice(start, start + size), learningRate));
+        const rollouts = groups.slice(start, start + size).flat();
+        const examples = rollouts.map(({ tokens, responseStart }, row) => ({ id: String(row), tokens, responseStart }));
+        const old = start === 0 ? undefined : await logprobsOf(studentPass, examples);
+        slices.push({ rollouts, examples, old });
       }
+      const updates: Awaited<ReturnType<typeof update>>[] = [];
+      for (const each of slices) updates.push(await update(each, learningRate));
       const numTokens = updates.reduce((sum, one) => sum + one.numTokens, 0);
       const perToken = (of: (one: Awaited<ReturnType<typeof update>>) => number) =>
         updates.reduce((sum, one) => sum + of(one), 0) / numTokens;
@@ -150,11 +177,12 @@ export function createPolicyTrainer(
         gradientNorm: Math.max(...updates.map((one) => one.gradientNorm)),
         klNats: perToken((one) => one.klNats),
         clippedFraction: perToken((one) => one.numClipped),
-        samplingDifferenceNats: updates[0].differenceNats,
+        samplingDifferenceNats: Math.max(...updates.map((one) => one.differenceNats)),
+        ratioRanges: updates.map(({ least, greatest }) => [least, greatest] as const),
       };
     },
     dispose() {
-      for (const part of [imitation, policy, referencePass, optimizer]) part.dispose();
+      for (const part of [imitation, policy, referencePass, studentPass, optimizer]) part.dispose();
     },
   };
 }

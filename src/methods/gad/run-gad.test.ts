@@ -3,9 +3,10 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createCompiler } from '../../engine/compiler.js';
+import { createCompiler, effectivePrecision } from '../../engine/compiler.js';
 import { openRuntime } from '../../engine/runtime/open.js';
 import { createModel, type LanguageModel, withLora } from '../../model/language-model.js';
+import { CheckpointError } from '../../support/errors.js';
 import { createRandom } from '../../support/random.js';
 import type { TrainingExample } from '../../training/batches.js';
 import type { StepRow } from './alarms.js';
@@ -17,6 +18,11 @@ import { type GadHooks, runGad } from './run-gad.js';
 
 const runtime = openRuntime({ threads: 1 });
 const compiler = createCompiler(runtime);
+const halfCompiler = createCompiler(runtime, { precision: 'bfloat16' });
+const precisions = [
+  { of: compiler, precision: 'float32', skip: false },
+  { of: halfCompiler, precision: 'bfloat16', skip: effectivePrecision(runtime, 'bfloat16') !== 'bfloat16' },
+] as const;
 let root: string;
 before(async () => {
   root = await mkdtemp(join(tmpdir(), 'azeotrope-gad-'));
@@ -24,6 +30,7 @@ before(async () => {
 after(async () => {
   await rm(root, { recursive: true });
   compiler.dispose();
+  halfCompiler.dispose();
   runtime.dispose();
 });
 
@@ -51,9 +58,9 @@ const settings = (changes: Changes = {}) =>
     ...(changes as object),
   });
 
-async function run(changes: Changes = {}, hooks: GadHooks = {}) {
-  const student: LanguageModel = createModel(compiler, smallConfig, createRandom('student'));
-  const discriminator = createTransformerDiscriminator(compiler, {
+async function run(changes: Changes = {}, hooks: GadHooks = {}, of = compiler) {
+  const student: LanguageModel = createModel(of, smallConfig, createRandom('student'));
+  const discriminator = createTransformerDiscriminator(of, {
     config: smallConfig,
     from: student,
     readout: 'last',
@@ -117,28 +124,40 @@ describe('the plan of a run', () => {
 });
 
 describe('a run', () => {
-  test('stopped after any step and run again it is the run straight through, bit for bit', async () => {
-    const evaluate: GadHooks['evaluate'] = async (_, step) => ({ correct: step === 6 ? 9 : 5, total: 10 });
-    const straight = await run({}, { evaluate });
-    assert.equal(straight.isComplete, true);
-    assert.equal(straight.rows.length, 8);
-    assert.deepEqual([straight.bestStep, straight.bestValidation], [6, { correct: 9, total: 10 }]);
-    const folder = join(root, 'resumed');
-    for (const stopAfter of [1, 4, 6]) {
-      const controller = new AbortController();
-      const onStep = ({ step }: StepRow) => step === stopAfter && controller.abort();
-      const part = await run({}, { folder, evaluate, onStep: (row) => void onStep(row), signal: controller.signal });
-      assert.deepEqual([part.numSteps, part.isComplete], [stopAfter, false]);
-    }
-    const resumed = await run({}, { folder, evaluate });
-    assert.deepEqual(timeless(resumed.rows), timeless(straight.rows));
-    assert.deepEqual(resumed.weights, straight.weights);
-    const lines = (await readFile(join(folder, 'steps.jsonl'), 'utf8')).trim().split('\n');
-    assert.deepEqual(
-      lines.map((line) => JSON.parse(line).step),
-      [1, 2, 3, 4, 5, 6, 7, 8],
-    );
-  });
+  for (const { of, precision, skip } of precisions)
+    test(`stopped after any step and run again it is the run straight through, bit for bit (${precision})`, {
+      skip,
+    }, async () => {
+      const evaluate: GadHooks['evaluate'] = async (_, step) => ({ correct: step === 6 ? 9 : 5, total: 10 });
+      const straight = await run({}, { evaluate }, of);
+      assert.equal(straight.isComplete, true);
+      assert.equal(straight.rows.length, 8);
+      assert.deepEqual([straight.bestStep, straight.bestValidation], [6, { correct: 9, total: 10 }]);
+      const folder = join(root, precision);
+      for (const stopAfter of [1, 4, 6]) {
+        const controller = new AbortController();
+        const onStep = ({ step }: StepRow) => step === stopAfter && controller.abort();
+        const part = await run(
+          {},
+          { folder, evaluate, onStep: (row) => void onStep(row), signal: controller.signal },
+          of,
+        );
+        assert.deepEqual([part.numSteps, part.isComplete], [stopAfter, false]);
+      }
+      const resumed = await run({}, { folder, evaluate }, of);
+      assert.deepEqual(timeless(resumed.rows), timeless(straight.rows));
+      assert.deepEqual(resumed.weights, straight.weights);
+      const [first, second] = straight.rows.filter(({ phase }) => phase === 'adversarial');
+      assert.deepEqual([first.klNats, first.clippedFraction], [0, 0], 'the student is the reference');
+      assert.ok(second.klNats! > 0);
+      const other = precisions.find((one) => one.of !== of)!;
+      if (!other.skip) await assert.rejects(run({}, { folder, evaluate }, other.of), CheckpointError);
+      const lines = (await readFile(join(folder, 'steps.jsonl'), 'utf8')).trim().split('\n');
+      assert.deepEqual(
+        lines.map((line) => JSON.parse(line).step),
+        [1, 2, 3, 4, 5, 6, 7, 8],
+      );
+    });
 
   test('adversarial steps begin with the last student of the warm-up, or with the best where it says so', async () => {
     for (const [keepsBest, beginsWith] of [

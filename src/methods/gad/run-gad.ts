@@ -46,8 +46,8 @@ export interface GadResult {
   readonly alarms: readonly Alarm[];
 }
 
-/** Largest difference between the log-probabilities of sampling and of training that rounding explains, in float32. */
-const LARGEST_DIFFERENCE_NATS = 1e-4;
+/** Largest difference between the log-probabilities of sampling and of training that rounding explains. */
+const LARGEST_DIFFERENCE_NATS = { float32: 1e-4, bfloat16: 1 } as const;
 
 /**
  * Trains the student in place on prompts with the teacher's responses (`rows`); at the end it holds the best weights. Of a student
@@ -63,13 +63,17 @@ export async function runGad(
   hooks: GadHooks = {},
 ): Promise<GadResult> {
   const { folder, log = () => undefined, signal, tokenizer } = hooks;
+  const { precision } = student.compiler;
   const { vocabSize, maxPositions } = student.config;
   const maxLength = Math.min(maxPositions, discriminator.maxLength);
   const { examples } = prepareExamples(rows, { vocabSize, maxLength, overlong: 'refuse' });
   const plan = planGad(config, examples.length);
   const { seed, evaluateEverySteps } = config;
   // When it is evaluated decides which student is best.
-  const identity = { ...config, method: 'gad', discriminatorKey: discriminator.key, evaluations: evaluateEverySteps };
+  const identity = {
+    ...{ ...config, method: 'gad', discriminatorKey: discriminator.key, evaluations: evaluateEverySteps },
+    ...(precision !== 'float32' && { precision }),
+  };
   const run = identifyRun(student, examples, identity);
   const participants = createParticipants(student, discriminator, { config, tokenizer });
   const { state } = participants;
@@ -129,10 +133,11 @@ export async function runGad(
         hooks.onAlarm?.(alarm);
       }
       const differenceNats = row.samplingDifferenceNats ?? 0;
-      if (differenceNats > LARGEST_DIFFERENCE_NATS && !hasToldDifference) {
+      const explained = LARGEST_DIFFERENCE_NATS[precision];
+      if (differenceNats > explained && !hasToldDifference) {
         hasToldDifference = true;
         log(
-          `Step ${step}: log-probabilities of sampling and of training differ by up to ${differenceNats.toExponential(1)} nats, more than ${LARGEST_DIFFERENCE_NATS}: the student learns from ratios that are not 1 (told once).`,
+          `Step ${step}: log-probabilities of sampling and of training differ by up to ${differenceNats.toExponential(1)} nats, more than the ${explained} of rounding in ${precision}: rollouts are drawn from another distribution than is trained. Ratios start at 1 all the same (told once).`,
         );
       }
       if (isBetter(row, bestRow)) {
