@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { parse } from 'yaml';
 import { createCompiler } from '../../engine/compiler.js';
 import { openRuntime } from '../../engine/runtime/open.js';
+import { machinePrecision } from '../../jobs/open-model.js';
 import { openSafetensors } from '../../model/files/safetensors.js';
 import { saveTrainedModel } from '../../training/save.js';
 import { folderNameOf, freshModel, tokenizerFiles } from '../embedded/models.js';
@@ -218,6 +219,21 @@ describe('a run', () => {
     };
     assert.deepEqual(await weightsOf('stopped'), await weightsOf('whole'));
     assert.ok(!existsSync(join(folder, 'whole', 'students', 'checkpoints')));
+  });
+
+  test('in another precision it makes students of its own, and says so', async () => {
+    const variants = settings().variants.slice(2, 3);
+    const asked = { ...settings({ variants, precision: 'bfloat16' }), toySteps: 0 };
+    const { details } = await run(asked, 'precisions');
+    const computed = machinePrecision('bfloat16');
+    assert.equal(details.precision, computed);
+    const [{ steps }] = details.students;
+    const first = steps.find(({ phase }) => phase === 'adversarial')!;
+    assert.deepEqual([first.klNats, first.clippedFraction], [0, 0]);
+    const { details: again } = await run({ ...asked, precision: 'float32' }, 'precisions');
+    assert.equal(again.precision, 'float32');
+    const students = await readdir(join(folder, 'precisions', 'students'));
+    assert.equal(students.length, computed === 'float32' ? 1 : 2);
   });
 
   test('adapters of a student are trained alone by every method, kept, and merged into what is kept', async () => {

@@ -120,7 +120,10 @@ function supervisedWork(
   return { numSteps, sampledTokens: share * rows * response, trainedTokens: rows * time };
 }
 
-/** Rollouts; scores of all responses; in adversarial steps the reference; updates of student and discriminator. */
+/**
+ * Rollouts; scores of all responses; in adversarial steps the reference, and the student before later updates on the same rollouts;
+ * updates of student and discriminator.
+ */
 function adversarialWork({ gad, numTraces }: PlannedStudent, time: number, response: number): Work {
   const { warmupSteps, totalSteps } = planGad(gad, numTraces);
   const prompts = Math.min(gad.batchPrompts, numTraces);
@@ -129,10 +132,11 @@ function adversarialWork({ gad, numTraces }: PlannedStudent, time: number, respo
   const rows = prompts * gad.groupSize;
   const warm = Math.min(warmupSteps, totalSteps);
   const steps = totalSteps - warm;
+  const laterRows = gad.groupSize * (prompts - Math.ceil(prompts / gad.updatesPerRollout));
   const critic = (all: number, isUpdated: boolean) => (all + prompts) * (FORWARD + (isUpdated ? 1 : 0));
   const trainedRows =
     warm * ((gad.warmup.generator ? prompts : 0) + (isWarm ? critic(warmRows, true) : 0)) +
-    steps * (rows + (gad.klWeight > 0 ? FORWARD * rows : 0) + critic(rows, !gad.discriminator.isFrozen));
+    steps * (rows + FORWARD * ((gad.klWeight > 0 ? rows : 0) + laterRows) + critic(rows, !gad.discriminator.isFrozen));
   return {
     numSteps: totalSteps,
     sampledTokens: (warm * warmRows + steps * rows) * response,
