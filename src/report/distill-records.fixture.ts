@@ -9,7 +9,7 @@ export const inventSteps = (count: number): Step[] =>
     ...{ step: index + 1, phase: index < 10 ? ('warmup' as const) : ('adversarial' as const), epoch: 0 },
     ...{ rewardMean: 0.1 * index, teacherRewardMean: 1, groupRewardSpread: 0.2 },
     ...{ discriminatorLossNats: 0.6, discriminatorAccuracy: 0.7, discriminatorGradientNorm: 1 },
-    ...{ studentLossNats: 1, studentGradientNorm: 1, klNats: index < 10 ? null : 0.01 },
+    ...{ studentLossNats: 1, studentGradientNorm: 1, studentUpdates: 1, klNats: index < 10 ? null : 0.01 },
     ...{ clippedFraction: 0, samplingDifferenceNats: index < 10 ? null : 2e-5, entropyNats: 0.5 },
     ...{ responseLength: 30 + (index % 3), teacherLength: 30, finishedFraction: 1, rougeL: 0.6 + index / 100 },
     ...{ numTokens: 900, validation: index % 10 === 9 ? { correct: index, total: 50 } : null },

@@ -14,6 +14,7 @@ const calm = (step: number): StepRow => ({
   discriminatorGradientNorm: 1,
   studentLossNats: 0,
   studentGradientNorm: 1,
+  studentUpdates: 1,
   klNats: 0,
   clippedFraction: 0,
   samplingDifferenceNats: 0,

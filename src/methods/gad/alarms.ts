@@ -19,6 +19,8 @@ export interface StepRow {
   /** −ln p a token of the teacher's responses in the warm-up, the surrogate in adversarial steps; null where the student stood still. */
   readonly studentLossNats: number | null;
   readonly studentGradientNorm: number | null;
+  /** Updates of the student: 0 where it stood still. */
+  readonly studentUpdates: number;
   readonly klNats: number | null;
   readonly clippedFraction: number | null;
   readonly samplingDifferenceNats: number | null;

@@ -65,8 +65,7 @@ export function createParticipants(
     restoreSteps(rows) {
       const phase = rows.at(-1)?.phase;
       const present = rows.filter((row) => row.phase === phase);
-      const perStep = phase === 'adversarial' ? config.updatesPerRollout : 1;
-      policy.optimizer.step = perStep * present.filter((row) => row.studentGradientNorm !== null).length;
+      policy.optimizer.step = present.reduce((sum, { studentUpdates }) => sum + studentUpdates, 0);
       critic.optimizer.step = present.filter((row) => row.discriminatorGradientNorm !== null).length;
     },
     keepBest: () => copyTrained(student, best),

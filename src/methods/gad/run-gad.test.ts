@@ -159,6 +159,18 @@ describe('a run', () => {
       );
     });
 
+  test('with several updates a rollout, fewer where there are fewer prompts, it resumes to the bit', async () => {
+    // Five prompts in parts of two: three updates, not four.
+    const changes = { updatesPerRollout: 4 };
+    const straight = await run(changes);
+    const folder = join(root, 'updates');
+    const controller = new AbortController();
+    await run(changes, { folder, signal: controller.signal, onStep: ({ step }) => step === 6 && controller.abort() });
+    const resumed = await run(changes, { folder });
+    assert.deepEqual(timeless(resumed.rows), timeless(straight.rows));
+    assert.deepEqual(resumed.weights, straight.weights);
+  });
+
   test('adversarial steps begin with the last student of the warm-up, or with the best where it says so', async () => {
     for (const [keepsBest, beginsWith] of [
       [false, 4],

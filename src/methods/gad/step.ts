@@ -67,6 +67,7 @@ export async function takeStep(
     discriminatorGradientNorm: criticised?.gradientNorm ?? null,
     studentLossNats: (imitated ?? reinforced)?.lossNats ?? null,
     studentGradientNorm: (imitated ?? reinforced)?.gradientNorm ?? null,
+    studentUpdates: reinforced?.ratioRanges.length ?? (imitated === undefined ? 0 : 1),
     klNats: reinforced?.klNats ?? null,
     clippedFraction: reinforced?.clippedFraction ?? null,
     samplingDifferenceNats: reinforced?.samplingDifferenceNats ?? null,
