@@ -47,7 +47,7 @@ export interface GadResult {
 }
 
 /** Largest difference between the log-probabilities of sampling and of training that rounding explains. */
-const LARGEST_DIFFERENCE_NATS = { float32: 1e-4, bfloat16: 1 } as const;
+const LARGEST_DIFFERENCE_NATS = { float32: 1e-4, bfloat16: 3 } as const;
 
 /**
  * Trains the student in place on prompts with the teacher's responses (`rows`); at the end it holds the best weights. Of a student
