@@ -89,7 +89,7 @@ export const distillSchema = z.strictObject({
     .enum(['auto', 'float32', 'bfloat16'])
     .default('float32')
     .describe(
-      'of all that samples, scores and trains; auto: bfloat16 where this machine has matrix units or AVX-512 for it. The default is what a machine without them computes too; bfloat16 learns as well, several times faster',
+      'of all that samples, scores and trains; auto: bfloat16 where this machine has matrix units or AVX-512 for it. The default is what a machine without them computes too; bfloat16 is several times faster (docs/gad.md compares)',
     ),
   threads: count().optional(),
 });
