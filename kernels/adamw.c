@@ -3,8 +3,8 @@
 #include <string.h>
 #include "op.h"
 
-/* Elements of a task. */
-enum { PART = 65536 };
+/* Elements of a task, those between two requests for what will be wanted, and how far ahead that is. */
+enum { PART = 65536, STRETCH = 64, AHEAD = 512 };
 
 typedef struct {
   int tensor;
@@ -16,7 +16,7 @@ typedef struct {
   Part *parts;
   const Tensor *p, *g, *m, *v;
   float *const *p_out, *const *m_out, *const *v_out;
-  const float *decays;
+  const float *decays, *is_measured;
   float learning_rate, step, epsilon, beta1, beta2, weight1, weight2;
 } Update;
 
@@ -31,10 +31,18 @@ CLONES static double sum_of_squares(const float *x, int64_t n) {
   return sum;
 }
 
+typedef struct {
+  float *p_out, *m_out, *v_out;
+  const float *p, *g, *m, *v;
+  float keep;
+} Range;
+
 /* `weight1` and `weight2` hold the clip; `step` and `epsilon` the bias corrections. Outputs may be the inputs. */
-CLONES static void update(int64_t n, float *p_out, float *m_out, float *v_out, const float *p, const float *g, const float *m,
-                          const float *v, float keep, const Update *u) {
+static inline __attribute__((always_inline)) void update_some(const Range *r, int64_t first, int64_t n, const Update *u) {
+  float *p_out = r->p_out + first, *m_out = r->m_out + first, *v_out = r->v_out + first;
+  const float *p = r->p + first, *g = r->g + first, *m = r->m + first, *v = r->v + first;
   const float beta1 = u->beta1, beta2 = u->beta2, weight1 = u->weight1, weight2 = u->weight2, step = u->step, epsilon = u->epsilon;
+  const float keep = r->keep;
 #pragma GCC ivdep
   for (int64_t k = 0; k < n; k++) {
     float m1 = beta1 * m[k] + weight1 * g[k], v1 = beta2 * v[k] + weight2 * (g[k] * g[k]);
@@ -44,10 +52,28 @@ CLONES static void update(int64_t n, float *p_out, float *m_out, float *v_out, c
   }
 }
 
+/* Asks for a stretch. */
+static inline __attribute__((always_inline)) void expect(const float *x) {
+  for (int k = 0; k < STRETCH; k += 16) __builtin_prefetch(x + k);
+}
+
+CLONES static void update(const Range *range, int64_t n, const Update *u) {
+  const Range r = *range;
+  int64_t first = 0;
+  for (; first + STRETCH <= n; first += STRETCH) {
+    expect(r.p + first + AHEAD);
+    expect(r.g + first + AHEAD);
+    expect(r.m + first + AHEAD);
+    expect(r.v + first + AHEAD);
+    update_some(&r, first, STRETCH, u);
+  }
+  update_some(&r, first, n - first, u);
+}
+
 static void norm_task(void *arg, size_t index) {
   const Update *u = arg;
   Part *part = u->parts + index;
-  part->squares = sum_of_squares((const float *)u->g[part->tensor].data + part->first, part->size);
+  if (!u->is_measured[part->tensor]) part->squares = sum_of_squares((const float *)u->g[part->tensor].data + part->first, part->size);
 }
 
 static void update_task(void *arg, size_t index) {
@@ -55,19 +81,26 @@ static void update_task(void *arg, size_t index) {
   const Part *part = u->parts + index;
   const int t = part->tensor;
   const int64_t at = part->first;
-  update(part->size, u->p_out[t] + at, u->m_out[t] + at, u->v_out[t] + at, (const float *)u->p[t].data + at,
-         (const float *)u->g[t].data + at, (const float *)u->m[t].data + at, (const float *)u->v[t].data + at,
-         1 - u->learning_rate * u->decays[t], u);
+  const Range range = {u->p_out[t] + at,
+                       u->m_out[t] + at,
+                       u->v_out[t] + at,
+                       (const float *)u->p[t].data + at,
+                       (const float *)u->g[t].data + at,
+                       (const float *)u->m[t].data + at,
+                       (const float *)u->v[t].data + at,
+                       1 - u->learning_rate * u->decays[t]};
+  update(&range, part->size, u);
 }
 
 /*
- * beta1, weight1 = 1 − beta1, beta2, weight2, epsilon; learning rate, bias corrections 1 and 2, greatest norm, decays [n], then
- * p…, g…, m…, v… → norm, p'…, m'…, v'…
+ * beta1, weight1 = 1 − beta1, beta2, weight2, epsilon; learning rate, bias corrections 1 and 2, greatest norm, decays [n], whether
+ * what made a gradient summed its squares, too [n], then p…, g…, m…, v… and such sums [] → norm, p'…, m'…, v'…
  */
 static void run_adamw(Ctx *c) {
-  const int n = (c->num_inputs - 5) / 4;
-  const Tensor *tensors = c->in + 5;
-  Update u = {.p = tensors, .g = tensors + n, .m = tensors + 2 * n, .v = tensors + 3 * n, .decays = c->in[4].data};
+  const int n = (int)c->in[4].dim[0];
+  const Tensor *tensors = c->in + 6;
+  Update u = {.p = tensors, .g = tensors + n, .m = tensors + 2 * n, .v = tensors + 3 * n, .decays = c->in[4].data,
+              .is_measured = c->in[5].data};
   size_t num_parts = 0;
   for (int t = 0; t < n; t++) num_parts += (size_t)((az_size(u.g + t) + PART - 1) / PART);
   char *scratch = az_take(num_parts * sizeof(Part) + (size_t)(3 * n) * sizeof(float *));
@@ -85,6 +118,7 @@ static void run_adamw(Ctx *c) {
   az_par(c, num_parts, norm_task, &u);
   double squares = 0;
   for (size_t i = 0; i < num_parts; i++) squares += u.parts[i].squares;
+  for (int k = 6 + 4 * n; k < c->num_inputs; k++) squares += *(const float *)c->in[k].data;
   const float norm = (float)sqrt(squares);
   const float correction1 = *(const float *)c->in[1].data, correction2 = *(const float *)c->in[2].data;
   /* Not MIN: a norm that is not a number must reach the parameters' moments, not be clipped away. */
@@ -133,7 +167,7 @@ static void run_scatter_add(Ctx *c) {
 }
 
 const Op az_optimizer_ops[] = {
-    {"AdamW", run_adamw, "ffffff*", "f?f*", {0}, {"beta1", "weight1", "beta2", "weight2", "epsilon"}, .level = LEVEL_PORTABLE},
+    {"AdamW", run_adamw, "fffffff*", "f?f*", {0}, {"beta1", "weight1", "beta2", "weight2", "epsilon"}, .level = LEVEL_PORTABLE},
     {"ScatterAddRows", run_scatter_add, "flf", "f", .level = LEVEL_PORTABLE, .inplace_input = 1},
     {0},
 };

@@ -38,6 +38,7 @@ typedef struct {
   const float *bias, *residual;
   const bf16 *gate_up;
   const RowTile *row_tiles;
+  float *squares; /* of TO_ROWS: sums of the squares of what is written, lane by lane, [rows][16]; null: not wanted */
   /* language-model head: lane-wise running max and sum [rows][16], base-2 log of the sum, weights, targets */
   float *max, *sum;
   const float *log_sum, *weight; /* log_sum: any reference for TO_EXPONENTIAL */
@@ -155,8 +156,12 @@ INLINE void finish(const FinishKind kind, const Finish *f, float *buf, long m, l
     EACH_ROW {
       const RowTile *tile = f->row_tiles + (m + i) / 16;
       if (i % 16 >= tile->rows) continue;
-      put_floats(tile->data + (i % 16) * stride + n, v_mul(alpha, v_load(buf + 32 * i)),
-                 v_mul(alpha, v_load(buf + 32 * i + 16)), columns, f->past_cache);
+      const Vec lo = v_mul(alpha, v_load(buf + 32 * i)), hi = v_mul(alpha, v_load(buf + 32 * i + 16));
+      put_floats(tile->data + (i % 16) * stride + n, lo, hi, columns, f->past_cache);
+      if (f->squares) {
+        float *sum = f->squares + (m + i) * 16;
+        v_store(sum, v_fma(lo, lo, v_fma(hi, hi, v_load(sum))));
+      }
     }
     break;
   }

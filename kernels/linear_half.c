@@ -36,7 +36,6 @@ typedef struct {
   const RowTile *tiles;
   long rows, width; /* rows padded, width as it is */
   bf16 *forward, *backward;
-  int past_cache;
 } Pack;
 
 /* 16 rows × 32 columns of a weight as bfloat16; what does not exist is zeros. */
@@ -52,33 +51,38 @@ static inline void load_weight(const RowTile *tile, long width, long k, bf16 *to
   }
 }
 
+/* 32 rows lie in as many pages: no processor sees by itself what will be wanted. */
+static inline void expect_weight(const RowTile *tile, long width, long k) {
+  for (int r = 0; r < 16; r++) {
+    PREFETCH(tile->data + r * width + k);
+    PREFETCH(tile->data + r * width + k + 16);
+  }
+}
+
+/* Operands are written past the cache: they are read much later, after all the other ones have been written. */
 static void pack_task(void *arg, size_t index) {
   const Pack *job = arg;
   const long steps = (job->width + 31) / 32, row_steps = job->rows / 32, i = (long)index;
+  const RowTile *tile = job->tiles + 2 * i, *next = i + 1 < row_steps ? tile + 2 : tile;
   bf16 block[1024] ALIGNED;
   for (long k = 0; k < steps; k++) {
-    load_weight(job->tiles + 2 * i, job->width, 32 * k, block);
-    load_weight(job->tiles + 2 * i + 1, job->width, 32 * k, block + 512);
+    for (int h = 0; h < 2; h++) {
+      expect_weight(next + h, job->width, 32 * k);
+      load_weight(tile + h, job->width, 32 * k, block + 512 * h);
+    }
     if (job->forward)
       for (int h = 0; h < 2; h++) {
         Bits r[16];
         for (int u = 0; u < 16; u++) r[u] = b_load(block + 512 * h + 32 * u);
         v_transpose(r);
-        bf16 *to = job->forward + ((2 * i + h) * steps + k) * TILE;
-        if (job->past_cache) tile_put_past_cache(to, r);
-        else tile_put(to, r);
+        tile_put_past_cache(job->forward + ((2 * i + h) * steps + k) * TILE, r);
       }
     if (job->backward) {
       Bits left[16], right[16];
       interleave_rows(block, 32, 32, left, right);
-      bf16 *to0 = job->backward + (2 * k * row_steps + i) * TILE, *to1 = to0 + row_steps * TILE;
-      if (job->past_cache) {
-        tile_put_past_cache(to0, left);
-        tile_put_past_cache(to1, right);
-      } else {
-        tile_put(to0, left);
-        tile_put(to1, right);
-      }
+      bf16 *to = job->backward + (2 * k * row_steps + i) * TILE;
+      tile_put_past_cache(to, left);
+      tile_put_past_cache(to + row_steps * TILE, right);
     }
   }
   v_fence();
@@ -95,7 +99,7 @@ static void run_pack(Ctx *c) {
     data[w] = c->in[w].data;
   }
   const long width = c->in[0].dim[1], total = padded_rows(rows, n, mode), steps = (width + 31) / 32;
-  Pack job = {.rows = total, .width = width, .past_cache = total * width * 2 > PAST_CACHE};
+  Pack job = {.rows = total, .width = width};
   job.forward = OUT(c, 0, total / 16, steps, TILE);
   job.backward = OUT(c, 1, 2 * steps, total / 32, TILE);
   RowTile *tiles = az_take((size_t)(total / 16) * sizeof *tiles);
@@ -222,19 +226,19 @@ static void gradient_task(void *arg, size_t index) {
 
 /*
  * tokens, mode, offset and stride of dy, offset and stride and width of x, rows of each weight;
- * alpha; dy [tokens, …], x [tokens, …] → dW_i = alpha·dyᵀ·x [O_i, I] float32
+ * alpha; dy [tokens, …], x [tokens, …] → sum of the squares of all that follows [], dW_i = alpha·dyᵀ·x [O_i, I] float32
  */
 enum { G_TOKENS, G_MODE, G_DY_OFFSET, G_DY_STRIDE, G_X_OFFSET, G_X_STRIDE, G_WIDTH, G_ROWS };
 
 static void run_weight_gradient(Ctx *c) {
-  const int n = c->num_outputs, mode = (int)c->i[G_MODE];
+  const int n = c->num_outputs - 1, mode = (int)c->i[G_MODE];
   const long tokens = c->i[G_TOKENS], width = c->i[G_WIDTH];
   const bf16 *x = (const bf16 *)c->in[1].data + c->i[G_X_OFFSET];
   float *data[MAX_WEIGHTS];
   int is_aligned = width % 16 == 0;
   if (n > MAX_WEIGHTS) az_fail(c, "too many weights");
   for (int w = 0; w < n; w++) {
-    data[w] = OUT(c, w, c->i[G_ROWS + w], width);
+    data[w] = OUT(c, 1 + w, c->i[G_ROWS + w], width);
     is_aligned &= (uintptr_t)data[w] % 64 == 0;
   }
   const long total = padded_rows(c->i + G_ROWS, n, mode);
@@ -249,8 +253,19 @@ static void run_weight_gradient(Ctx *c) {
   row_tiles(tiles, data, c->i + G_ROWS, n, width, mode);
   job.finish.row_tiles = tiles;
   job.x_packed = packed;
+  float *squares = az_out(c, 0, 0, NULL);
+  if (squares) {
+    job.finish.squares = az_take((size_t)total * 64);
+    memset(job.finish.squares, 0, (size_t)total * 64);
+  }
   half_pack_right(c, x, c->i[G_X_STRIDE], tokens, width, packed);
   az_par(c, (size_t)((total / 32 + job.block_pieces - 1) / job.block_pieces), gradient_task, &job);
+  if (squares) {
+    double sum = 0;
+    for (long r = 0; r < total; r++) sum += (double)v_sum(v_load(job.finish.squares + r * 16));
+    *squares = (float)sum;
+    az_give(job.finish.squares);
+  }
   az_give(packed);
   az_give(tiles);
 }
@@ -262,7 +277,7 @@ const Op EACH(az_linear_ops)[] = {
     {"LinearFloat", run_linear_float, "bbf?f?b?b?", "f", PRODUCT_INTS, {"alpha"}, .level = LEVEL_PORTABLE},
     {"LinearSwiglu", run_linear_swiglu, "bbb?b?", "bb", PRODUCT_INTS, .level = LEVEL_PORTABLE},
     {"LinearSwigluGradient", run_linear_swiglu_gradient, "bbbb?b?", "b", PRODUCT_INTS, .level = LEVEL_PORTABLE},
-    {"WeightGradient", run_weight_gradient, "bb", "f*",
+    {"WeightGradient", run_weight_gradient, "bb", "f?f*",
      {"tokens", "mode", "dyOffset", "dyStride", "xOffset", "xStride", "width", "rows0", "rows1", "rows2", "rows3", "rows4",
       "rows5", "rows6", "rows7", "rows8", "rows9"}, {"alpha"}, .level = LEVEL_PORTABLE},
     {0},

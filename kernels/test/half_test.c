@@ -78,11 +78,14 @@ static void test_linear(void) {
     back.in[0] = dy, back.in[1] = pack.out[1];
     must_run(&back);
     check_close("dx", back.out[0], dx, EXACT);
-    Call gradient = {.table = TABLE(az_linear_ops), .name = "WeightGradient", .floats = {1}, .in = {dy, x}, .num_inputs = 2, .num_outputs = 1};
+    Call gradient = {.table = TABLE(az_linear_ops), .name = "WeightGradient", .floats = {1}, .in = {dy, x}, .num_inputs = 2, .num_outputs = 2};
     const int64_t ints[] = {rows, 0, 0, dy.dim[1], 0, x.dim[1], width, n};
     memcpy(gradient.ints, ints, sizeof ints);
     must_run(&gradient);
-    check_close("dw", gradient.out[0], dw, EXACT);
+    check_close("dw", gradient.out[1], dw, EXACT);
+    double squares = 0;
+    for (int64_t i = 0; i < n * width; i++) squares += (double)FLOATS(gradient.out[1])[i] * FLOATS(gradient.out[1])[i];
+    check(fabs(*FLOATS(gradient.out[0]) - squares) <= 1e-5 * squares, "squares are %g, expected %g", (double)*FLOATS(gradient.out[0]), squares);
     free(y), free(dx), free(dw);
 
     /* A row is the same bits whatever stands beside it. */

@@ -42,8 +42,9 @@ static Tensor scalar(float value) {
 static void test_adamw(void) {
   const float limits[] = {0.05f, INFINITY};
   const double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, rate = 0.01f, c1 = 0.271f, c2 = 0.142625f;
-  for (int l = 0; l < 2; l++) {
-    Tensor decays = tensor_of(4, SHAPE(N)), in[4][N];
+  for (int l = 0; l < 4; l++) {
+    Tensor decays = tensor_of(4, SHAPE(N)), is_measured = tensor_of(4, SHAPE(N)), squares[N], in[4][N];
+    int num_measured = 0;
     double norm = 0;
     for (int t = 0; t < N; t++) {
       FLOATS(decays)[t] = t % 2 ? 0 : 0.1f;
@@ -52,19 +53,25 @@ static void test_adamw(void) {
         FLOATS(in[3][t])[i] = fabsf(FLOATS(in[3][t])[i]) + 0.01f;
         norm += (double)FLOATS(in[1][t])[i] * FLOATS(in[1][t])[i];
       }
+      FLOATS(is_measured)[t] = l >= 2 && t % 2;
+      if (l < 2 || !(t % 2)) continue;
+      double sum = 0;
+      for (int64_t i = 0; i < SIZES[t]; i++) sum += (double)FLOATS(in[1][t])[i] * FLOATS(in[1][t])[i];
+      squares[num_measured++] = scalar((float)sum);
     }
     norm = sqrt(norm);
-    const double clip = fmin(1, limits[l] / (norm + 1e-6));
+    const double clip = fmin(1, limits[l % 2] / (norm + 1e-6));
     for (int is_in_place = 0; is_in_place < 2; is_in_place++) {
-      Call call = {.table = az_optimizer_ops, .name = "AdamW", .num_inputs = 5 + 4 * N, .num_outputs = 1 + 3 * N};
+      Call call = {.table = az_optimizer_ops, .name = "AdamW", .num_inputs = 6 + 4 * N + num_measured, .num_outputs = 1 + 3 * N};
       call.floats[0] = (float)beta1, call.floats[1] = (float)(1 - beta1), call.floats[2] = (float)beta2;
       call.floats[3] = (float)(1 - beta2), call.floats[4] = (float)epsilon;
-      const Tensor scalars[] = {scalar((float)rate), scalar((float)c1), scalar((float)c2), scalar(limits[l]), decays};
+      const Tensor scalars[] = {scalar((float)rate), scalar((float)c1), scalar((float)c2), scalar(limits[l % 2]), decays, is_measured};
       memcpy(call.in, scalars, sizeof scalars);
       for (int part = 0; part < 4; part++)
-        for (int t = 0; t < N; t++) call.in[5 + part * N + t] = copy_of(in[part][t], 4);
+        for (int t = 0; t < N; t++) call.in[6 + part * N + t] = copy_of(in[part][t], 4);
+      for (int k = 0; k < num_measured; k++) call.in[6 + 4 * N + k] = squares[k];
       for (int k = 0; k < 3 && is_in_place; k++)
-        for (int t = 0; t < N; t++) call.out[1 + k * N + t] = call.in[5 + (k == 0 ? 0 : k + 1) * N + t];
+        for (int t = 0; t < N; t++) call.out[1 + k * N + t] = call.in[6 + (k == 0 ? 0 : k + 1) * N + t];
       const char *error = run_op(&call);
       check(error == NULL, "%s", error ? error : "");
       check(fabs(*FLOATS(call.out[0]) - norm) <= 1e-6 * norm, "the norm is %g, expected %g", (double)*FLOATS(call.out[0]), norm);

@@ -7,8 +7,9 @@ import { readAdapter } from '../model/files/adapter.js';
 import { openSafetensors } from '../model/files/safetensors.js';
 import { createModel, withLora } from '../model/language-model.js';
 import { createRandom } from '../support/random.js';
+import { crossEntropy, languageModelObjective } from './objective.js';
 import { createOptimizer } from './optimizer.js';
-import { createTrainingStep } from './step.js';
+import { createObjectiveStep, createTrainingStep } from './step.js';
 import { trainableSpecs } from './trainable.js';
 import {
   computeGradients,
@@ -91,6 +92,38 @@ test('a frozen weight is packed once; what is written to it counts from the next
   const fresh = createStep();
   assert.equal(await lossOf(fresh), changed);
   for (const owner of [fresh, optimizer, model]) owner.dispose();
+});
+
+test('the norm of a step is that of its gradients, whatever is trained', { skip }, async () => {
+  const adamw = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, gradientClip: 1 };
+  const model = createModel(compiler, { ...tinyConfig, qkvBias: true }, createRandom(5));
+  const input = weightedInput(
+    countingRows(4).map(({ tokens }) => ({ tokens, weights: tokens.map(() => 1 / 40) })),
+    32,
+  );
+  const { gradients } = await computeGradients(model, input);
+  const whole = languageModelObjective(model, crossEntropy, { checkpointing: false });
+  for (const left of [/^$/, /k_proj|up_proj/, /norm|bias/]) {
+    const isTrained = ([name]: readonly [string, unknown]) => !left.test(name);
+    const objective = {
+      ...whole,
+      key: `${whole.key} but ${left.source}`,
+      trained: new Map([...whole.trained].filter(isTrained)),
+      build: (...at: Parameters<typeof whole.build>) => {
+        const built = whole.build(...at);
+        return { ...built, parameters: new Map([...built.parameters].filter(isTrained)) };
+      },
+    };
+    const specs = [...objective.trained].map(([name, { shape }]) => ({ name, shape }));
+    const optimizer = createOptimizer(runtime, specs, adamw);
+    const step = createObjectiveStep(objective, optimizer, adamw);
+    const { gradientNorm } = await step.run([input], 0);
+    const squares = [...gradients].filter(isTrained).flatMap(([, values]) => [...values].map((x) => x * x));
+    const expected = Math.sqrt(squares.reduce((a, b) => a + b));
+    assert.ok(Math.abs(gradientNorm / expected - 1) < 1e-5, `${left}: ${gradientNorm}, expected ${expected}`);
+    for (const owner of [step, optimizer]) owner.dispose();
+  }
+  model.dispose();
 });
 
 test('40 steps in bfloat16 learn what they learn in float32', { skip }, async () => {

@@ -13,6 +13,8 @@ import {
   intAttributes,
   isHalfPrecision,
   isUnmade,
+  measuredGradients,
+  optional,
   packedWeight,
   STACKED,
   unscaled,
@@ -179,8 +181,10 @@ function emitWeightGradient(
     }),
     alpha: { float: alpha },
   };
-  const outputs = nodes.map(({ outputs: [dw] }) => floatOutput(dw.shape));
-  e.native('WeightGradient', [dy.name, x.name], attributes, outputs).forEach((name, index) => {
+  const outputs = [optional(floatOutput([])), ...nodes.map(({ outputs: [dw] }) => floatOutput(dw.shape))];
+  const [squares, ...gradients] = e.native('WeightGradient', [dy.name, x.name], attributes, outputs);
+  gradients.forEach((name, index) => {
     e.bind(nodes[index].outputs[0], name);
+    measuredGradients(e).set(name, { squares, gradients });
   });
 }

@@ -1,7 +1,7 @@
 /** AdamW over all tensors as one node, and rows added to a table: float32 in every precision. */
 import type { Node } from '../../graph/types.js';
-import type { Emitter } from '../emitter.js';
-import { floatOutput } from './products.js';
+import type { Emitter, Name } from '../emitter.js';
+import { floatOutput, measuredGradients } from './products.js';
 
 export function lowerAdamw(e: Emitter, node: Node<'adamw'>): boolean {
   if (!e.options.kernels.has('AdamW')) return false;
@@ -16,12 +16,25 @@ export function lowerAdamw(e: Emitter, node: Node<'adamw'>): boolean {
     weight2: { float: 1 - beta2 },
     epsilon: { float: epsilon },
   };
-  const inputs = [...scalars, e.floats([decays.length], Float32Array.from(decays)), ...tensors];
+  const n = decays.length;
+  const gradients = tensors.slice(n, 2 * n);
+  const squares = squaresOf(e, gradients);
+  const isMeasured = gradients.map((name) => (squares.has(measuredGradients(e).get(name)?.squares ?? '') ? 1 : 0));
+  const perTensor = [decays, isMeasured].map((numbers) => e.floats([n], Float32Array.from(numbers)));
+  const inputs = [...scalars, ...perTensor, ...tensors, ...squares];
   const outputs = node.outputs.map(({ shape }) => floatOutput(shape));
   e.native('AdamW', inputs, attributes, outputs).forEach((name, index) => {
     e.bind(node.outputs[index], name);
   });
   return true;
+}
+
+/** Sums of squares that stand for gradients of the list: those of nodes all of whose gradients are in it. */
+function squaresOf(e: Emitter, gradients: readonly Name[]): ReadonlySet<Name> {
+  const given = new Set(gradients);
+  const measured = gradients.flatMap((name) => measuredGradients(e).get(name) ?? []);
+  const whole = measured.filter((node) => node.gradients.every((name) => given.has(name)));
+  return given.size < gradients.length ? new Set() : new Set(whole.map(({ squares }) => squares));
 }
 
 export function lowerScatterAddRows(e: Emitter, node: Node<'scatterAddRows'>): boolean {

@@ -54,6 +54,15 @@ export function packedWeight(e: Emitter, weights: readonly Value[], mode: PackMo
   return { forward, backward, rows, width };
 }
 
+/** Gradients that one node makes, and its sum of the squares of them all: wanted for their norm. */
+interface Measured {
+  readonly squares: Name;
+  readonly gradients: readonly Name[];
+}
+
+/** By the name of each gradient. */
+export const measuredGradients = (e: Emitter) => e.once('measured gradients', () => new Map<Name, Measured>());
+
 interface Product {
   readonly x: HalfMatrix;
   /** Packed, with `n` columns of the result, padded; `columns` of them exist. */
