@@ -48,6 +48,12 @@ typedef struct {
   long transposed_stride, first_row, first_column;
 } Finish;
 
+/* Lines of 64 bytes that will be wanted: `groups` groups, `group_bytes` apart, of `lines` lines that lie `line_bytes` apart. */
+typedef struct {
+  const void *from;
+  long line_bytes, lines, group_bytes, groups;
+} Lines;
+
 /* A block of the result and its operands. */
 typedef struct {
   const bf16 *a; /* left: tiles of 16 rows `a_tile` elements apart, rows `a_row` bytes apart, steps of k `a_step` apart */
@@ -57,8 +63,7 @@ typedef struct {
   long m_pieces, n_pieces, steps;
   long row, column; /* of the result, where the block begins */
   int last_rows;    /* rows of the last row of pieces that exist */
-  float *sums;      /* if the caller goes through k itself: where sums stay between its calls (pieces · 1024) */
-  int is_first, is_last;
+  Lines ahead; /* what is wanted after this block */
   /* a second product that is added, row-major on the left; no steps: none */
   const bf16 *a2, *b2;
   long a2_tile, a2_row, b2_tile, steps2;
@@ -72,8 +77,11 @@ typedef struct {
   long steps;
 } Added;
 
-/* Longest run along k in one go: panels of that depth stay in the first-level cache. */
-enum { MAX_STEPS = 16, MAX_STEPS_ROWS = 64 };
+/*
+ * Longest run along k in one go: two left tiles of that depth stay in the first-level cache. Right operands of a block up to this size
+ * stay in the second.
+ */
+enum { MOST_STEPS = 20, RIGHT_BYTES = 1100000 };
 
 #define EACH_ROW for (int i = from; i < MIN(to, rows); i++)
 
@@ -296,30 +304,61 @@ INLINE void expect(const FinishKind kind, const Finish *f, long m, long n, int r
   }
 }
 
+/* Goes through lines a few at a time, to have them in the second-level cache. */
+typedef struct {
+  const char *at;
+  long line_bytes, lines, skip, left_in_group, left;
+} Cursor;
+
+INLINE Cursor begin_lines(Lines l) {
+  return (Cursor){l.from, l.line_bytes, l.lines, l.group_bytes - l.lines * l.line_bytes, l.lines, l.lines * l.groups};
+}
+INLINE void ask_next(Cursor *c, long count) {
+  for (count = MIN(count, c->left), c->left -= count; count > 0; count--) {
+    PREFETCH_L2(c->at);
+    const long is_end = --c->left_in_group == 0;
+    c->at += c->line_bytes + (is_end ? c->skip : 0);
+    c->left_in_group += is_end ? c->lines : 0;
+  }
+}
+
 /*
- * The block. Row-major left operands go through rows outside and columns inside, so that what is read and written along with the
- * result streams at an even pace; packed ones (weight gradients, the head) through columns outside, their right panel staying in
- * the first-level cache.
+ * The block: rows outside, columns inside. Two left tiles of the chunk of k (`MOST_STEPS`) stay in the first-level cache for all
+ * columns; right tiles come from the second and pass by the first. What is wanted later (the next left tiles, the right ones of the
+ * next chunk, what follows the block) is asked for at an even pace, so that few lines are on their way at a time.
  */
 INLINE void block_product_of(const FinishKind kind, const Block *k, const Finish *f) {
   float buf[2][1024] ALIGNED;
   int current = 0, is_pending = 0, pending_rows = 0;
   long pending_m = 0, pending_n = 0;
-  const long mp = k->m_pieces, np = k->n_pieces, most = kind == TO_ROWS ? MAX_STEPS_ROWS : MAX_STEPS;
-  long chunks = k->sums || k->steps <= most + most / 2 ? 1 : (k->steps + most - 1) / most;
-  long chunk = (k->steps + chunks - 1) / chunks;
-  float *own = !k->sums && chunks > 1 ? az_take((size_t)(mp * np) * 4096) : NULL;
-  float *sums = k->sums ? k->sums : own;
-  const int rows_outside = kind == TO_HALF || kind == TO_FLOAT || kind == TO_SWIGLU || kind == TO_SWIGLU_GRAD;
-  for (long c = 0; c < chunks; c++) {
-    const long begin = c * chunk, steps = MIN(k->steps, begin + chunk) - begin;
-    const int is_first = k->sums ? k->is_first : c == 0, is_last = k->sums ? k->is_last : c == chunks - 1;
-    const long b_lines = 32 / mp, a_lines = (32 + np - 1) / np;
-    for (long q = 0; q < mp * np; q++) {
-      const long n = rows_outside ? q % np : q / mp, m = rows_outside ? q / np : q % mp;
-      const bf16 *a0 = k->a + 2 * m * k->a_tile + begin * k->a_step, *a1 = a0 + k->a_tile;
+  const long mp = k->m_pieces, np = k->n_pieces, chunks = (k->steps + MOST_STEPS - 1) / MOST_STEPS;
+  const long chunk = (k->steps + chunks - 1) / chunks;
+  /* Where the right tiles of all chunks stay in the second-level cache each row of pieces goes through its chunks at once. */
+  const int chunks_outside = chunks > 1 && np * k->steps * 2048 > RIGHT_BYTES;
+  float *sums = chunks > 1 ? az_take((size_t)((chunks_outside ? mp : 1) * np) * 4096) : NULL;
+  Cursor left, ahead;
+  long ahead_a_step = 0;
+  for (long o = 0; o < chunks * mp; o++) {
+    const long c = chunks_outside ? o / mp : o % chunks, m = chunks_outside ? o % mp : o / chunks;
+    const long next_c = chunks_outside ? (o + 1) / mp : (o + 1) % chunks;
+    const long next_m = chunks_outside ? (o + 1) % mp : (o + 1) / chunks;
+    const long begin = c * chunk, end = MIN(k->steps, begin + chunk), steps = end - begin;
+    const int is_first = c == 0, is_last = c == chunks - 1;
+    const bf16 *a0 = k->a + 2 * m * k->a_tile + begin * k->a_step, *a1 = a0 + k->a_tile;
+    const int rows_a_step = (int)((32 + steps - 1) / steps), rows = m == mp - 1 ? k->last_rows : 32;
+    const bf16 *next_a = k->a + 2 * next_m * k->a_tile + next_c * chunk * k->a_step;
+    left = begin_lines(k->a_row == 64 ? (Lines){next_a, 64, 16 * steps, k->a_tile * 2, 2}
+                                      : (Lines){next_a, k->a_row, 32, k->a_step * 2, steps});
+    const long left_a_step = (32 + np - 1) / np;
+    if (chunks_outside ? m == 0 : o == 0) {
+      const Lines right = {k->b + end * TILE, 64, 16 * MIN(chunk, k->steps - end), k->b_tile * 2, 2 * np};
+      const long steps_until = mp * np * (chunks_outside ? steps : k->steps);
+      ahead = begin_lines(chunks_outside && end < k->steps ? right : k->ahead);
+      ahead_a_step = (ahead.left + steps_until - 1) / steps_until;
+    }
+    for (long n = 0; n < np; n++) {
       const bf16 *b0 = k->b + 2 * n * k->b_tile + begin * TILE, *b1 = b0 + k->b_tile;
-      float *sum = sums + (n * mp + m) * 1024;
+      float *sum = sums + ((chunks_outside ? m * np : 0) + n) * 1024;
       if (is_first) piece_zero();
       else {
         TILE_LOAD(0, sum, 64);
@@ -327,39 +366,11 @@ INLINE void block_product_of(const FinishKind kind, const Block *k, const Finish
         TILE_LOAD(2, sum + 512, 64);
         TILE_LOAD(3, sum + 768, 64);
       }
-      const int rows_a_step = (int)((32 + steps - 1) / steps), rows = m == mp - 1 ? k->last_rows : 32;
-      const int wants_a = (rows_outside || n == 0) && m + 1 < mp && k->a_row > 64;
-      const int wants_b = n + 1 < np && mp > 1 && (!rows_outside || m == 0);
-      const bf16 *next_a = a1 + k->a_tile, *next_b = b0 + 2 * k->b_tile;
       int done = 0;
       for (long t = 0; t < steps; t++) {
-        PIECE_STEP(a0 + t * k->a_step, a1 + t * k->a_step, k->a_row, b0 + t * TILE, b1 + t * TILE);
-        /* the next row block and the next panel, a few lines a step */
-        if (wants_a) {
-          if (rows_outside) {
-            long line = (n * steps + t) * a_lines;
-            for (long i = 0; i < a_lines; i++, line++)
-              if (line < 32 * steps)
-                PREFETCH_L2((const char *)(next_a + (line >> 5) * k->a_step) + (line & 31) * k->a_row);
-          } else
-            for (int i = 0; i < 32; i++) PREFETCH_L2((const char *)(next_a + t * k->a_step) + i * k->a_row);
-        }
-        if (wants_b) {
-          if (rows_outside)
-            for (int i = 0; i < TILE; i += 32) {
-              PREFETCH_L2(next_b + t * TILE + i);
-              PREFETCH_L2(next_b + k->b_tile + t * TILE + i);
-            }
-          else {
-            long line = (m * steps + t) * b_lines, second = line >= 16 * steps;
-            const bf16 *p = next_b + (second ? k->b_tile : 0) + (line - second * 16 * steps) * 32;
-            for (long i = 0; i < b_lines; i++) PREFETCH_L2(p + 32 * i);
-          }
-        } else if (mp == 1) /* few rows: the right operand is streamed from memory */
-          for (int i = 0; i < TILE; i += 32) {
-            PREFETCH(b0 + (t + 6) * TILE + i);
-            PREFETCH(b1 + (t + 6) * TILE + i);
-          }
+        PIECE_STEP(a0 + t * k->a_step, a1 + t * k->a_step, k->a_row, b0 + t * TILE, b1 + t * TILE, TILE_LOAD_ONCE);
+        ask_next(&left, left_a_step);
+        ask_next(&ahead, ahead_a_step);
         if (is_last && done < 32) {
           expect(kind, f, k->row + 32 * m, k->column + 32 * n, rows, done, done + rows_a_step);
           if (is_pending) finish(kind, f, buf[current], pending_m, pending_n, pending_rows, done, done + rows_a_step);
@@ -384,7 +395,7 @@ INLINE void block_product_of(const FinishKind kind, const Block *k, const Finish
     }
   }
   if (is_pending) finish(kind, f, buf[current], pending_m, pending_n, pending_rows, 0, 32);
-  if (own) az_give(own);
+  if (sums) az_give(sums);
 }
 
 /* Rows of packed tiles lie this far apart: a power of two would put them all in a few sets of the cache. */
@@ -396,6 +407,7 @@ enum { PAST_CACHE = 3000000, PAST_CACHE_GRADIENT = 1000000 };
 #define half_block EACH(half_block)
 #define half_product EACH(half_product)
 #define half_pack_right EACH(half_pack_right)
+#define half_pack_left EACH(half_pack_left)
 
 /* One block with any finish. (gemm_half.c) */
 void half_block(const Block *block, const Finish *finish);
@@ -407,6 +419,10 @@ void half_block(const Block *block, const Finish *finish);
 void half_product(Ctx *c, const bf16 *a, long a_stride, const bf16 *b, long rows, long n, long steps, Added added,
                  Finish finish);
 
-/* Tiles of the row-major x [rows, width] as a right operand: tile (column tile j, step t) at (j·spread(steps) + t). */
+/*
+ * Tiles of the row-major x [rows, width] as a right operand, or as a left one transposed: tile (column tile j, step t) at
+ * (j·spread(steps) + t).
+ */
 void half_pack_right(Ctx *c, const bf16 *x, long stride, long rows, long width, bf16 *to);
+void half_pack_left(Ctx *c, const bf16 *x, long stride, long rows, long width, bf16 *to);
 #endif

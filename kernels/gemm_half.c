@@ -1,8 +1,11 @@
 /* Matrix products over many rows in parallel. */
 #include "gemm.h"
 
-/* A task takes this many pieces of 32: the right panel of 512 columns stays in the second-level cache. */
-enum { ROW_PIECES = 8, COLUMN_PIECES = 16 };
+/*
+ * A task takes this many pieces of 32 rows, and of columns what the second-level cache holds of the right operand, or this many if that
+ * is few. Tasks of the same columns follow each other.
+ */
+enum { ROW_PIECES = 8, COLUMN_PIECES = 16, FEWEST_PIECES = 8 };
 
 void half_block(const Block *block, const Finish *f) {
 #ifdef __AMX_BF16__
@@ -27,7 +30,7 @@ void half_block(const Block *block, const Finish *f) {
 
 typedef struct {
   const bf16 *a, *b;
-  long a_stride, rows, steps, n_pieces, column_groups;
+  long a_stride, rows, steps, n_pieces, column_pieces, row_tasks;
   Added added;
   Finish finish;
 } Product;
@@ -41,24 +44,29 @@ static void copy_padded(const bf16 *from, long stride, long rows, long width, bf
 static void product_task(void *arg, size_t index) {
   const Product *job = arg;
   const Added *added = &job->added;
-  const long group = (long)index % job->column_groups, first = (long)index / job->column_groups * ROW_PIECES * 32;
+  const long share = (long)index % job->row_tasks, first = share * ROW_PIECES * 32;
+  const long column = (long)index / job->row_tasks * job->column_pieces, next = column + job->column_pieces;
+  /* The right operand of the columns that follow, divided among the tasks of these. */
+  const long next_pieces = MAX(0, MIN(job->column_pieces, job->n_pieces - next));
+  const long next_lines = next_pieces * job->steps * 32 / job->row_tasks;
   const long rows = MIN(job->rows - first, ROW_PIECES * 32), whole = rows / 32, rest = rows % 32;
   Block block = {.a = job->a + first * job->a_stride,
                  .a_tile = 16 * job->a_stride,
                  .a_row = job->a_stride * 2,
                  .a_step = 32,
-                 .b = job->b + group * COLUMN_PIECES * 2 * job->steps * TILE,
+                 .b = job->b + column * 2 * job->steps * TILE,
                  .b_tile = job->steps * TILE,
                  .m_pieces = whole,
-                 .n_pieces = MIN(COLUMN_PIECES, job->n_pieces - group * COLUMN_PIECES),
+                 .n_pieces = MIN(job->column_pieces, job->n_pieces - column),
+                 .ahead = {job->b + next * 2 * job->steps * TILE + share * next_lines * 32, 64, next_lines, 0, 1},
                  .steps = job->steps,
                  .row = first,
-                 .column = group * COLUMN_PIECES * 32,
+                 .column = column * 32,
                  .last_rows = 32,
                  .a2 = added->a + first * added->stride,
                  .a2_tile = 16 * added->stride,
                  .a2_row = added->stride * 2,
-                 .b2 = added->b + group * COLUMN_PIECES * 2 * added->steps * TILE,
+                 .b2 = added->b + column * 2 * added->steps * TILE,
                  .b2_tile = added->steps * TILE,
                  .steps2 = added->steps};
   tiles_begin();
@@ -86,10 +94,12 @@ static void product_task(void *arg, size_t index) {
 
 void half_product(Ctx *c, const bf16 *a, long a_stride, const bf16 *b, long rows, long n, long steps, Added added,
                  Finish finish) {
-  const long n_pieces = (n + 31) / 32;
+  const long n_pieces = (n + 31) / 32, held = RIGHT_BYTES / (steps * 2048);
+  const long fitting = held < FEWEST_PIECES ? COLUMN_PIECES : held, groups = (n_pieces + fitting - 1) / fitting;
+  const long column_pieces = (n_pieces + groups - 1) / groups, row_tasks = (rows + ROW_PIECES * 32 - 1) / (ROW_PIECES * 32);
   if (added.steps == 0) added = (Added){a, 0, b, 0}; /* nothing is read there */
-  Product job = {a, b, a_stride, rows, steps, n_pieces, (n_pieces + COLUMN_PIECES - 1) / COLUMN_PIECES, added, finish};
-  az_par(c, (size_t)((rows + ROW_PIECES * 32 - 1) / (ROW_PIECES * 32) * job.column_groups), product_task, &job);
+  Product job = {a, b, a_stride, rows, steps, n_pieces, column_pieces, row_tasks, added, finish};
+  az_par(c, (size_t)(row_tasks * ((n_pieces + column_pieces - 1) / column_pieces)), product_task, &job);
 }
 
 enum { STEPS_A_TASK = 4 };
@@ -97,22 +107,30 @@ enum { STEPS_A_TASK = 4 };
 typedef struct {
   const bf16 *x;
   long stride, rows, width, steps;
+  int is_left;
   bf16 *to;
-} PackRight;
+} PackRows;
 
-static void pack_right_task(void *arg, size_t index) {
-  const PackRight *job = arg;
+/* Whole rows, from their beginning to their end: the processor then fetches what follows by itself. */
+static void pack_rows_task(void *arg, size_t index) {
+  const PackRows *job = arg;
   const long first = (long)index * STEPS_A_TASK, apart = spread(job->steps);
   for (long t = first; t < MIN(job->steps, first + STEPS_A_TASK); t++)
     for (long j = 0; j < job->width / 32; j++) {
       const bf16 *x = job->x + t * 32 * job->stride + j * 32;
-      for (int r = 0; r < 32; r++) PREFETCH(x + (32 + r) * job->stride);
-      tile_right(x, job->stride, (int)MIN(32, job->rows - t * 32), job->to + (2 * j * apart + t) * TILE,
-                 job->to + ((2 * j + 1) * apart + t) * TILE);
+      bf16 *to0 = job->to + (2 * j * apart + t) * TILE, *to1 = to0 + apart * TILE;
+      const int rows = (int)MIN(32, job->rows - t * 32);
+      if (job->is_left) tile_left_transposed(x, job->stride, rows, to0, to1);
+      else tile_right(x, job->stride, rows, to0, to1);
     }
 }
 
+static void pack_rows(Ctx *c, PackRows job) {
+  az_par(c, (size_t)((job.steps + STEPS_A_TASK - 1) / STEPS_A_TASK), pack_rows_task, &job);
+}
 void half_pack_right(Ctx *c, const bf16 *x, long stride, long rows, long width, bf16 *to) {
-  PackRight job = {x, stride, rows, ROUND_UP(width, 32), (rows + 31) / 32, to};
-  az_par(c, (size_t)((job.steps + STEPS_A_TASK - 1) / STEPS_A_TASK), pack_right_task, &job);
+  pack_rows(c, (PackRows){x, stride, rows, ROUND_UP(width, 32), (rows + 31) / 32, 0, to});
+}
+void half_pack_left(Ctx *c, const bf16 *x, long stride, long rows, long width, bf16 *to) {
+  pack_rows(c, (PackRows){x, stride, rows, ROUND_UP(width, 32), (rows + 31) / 32, 1, to});
 }

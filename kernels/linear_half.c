@@ -180,48 +180,32 @@ static void run_linear_swiglu_gradient(Ctx *c) {
 
 /* --- weight gradients: dW = dyᵀ·x, as rows of each weight */
 
-/* Up to this width all columns are done at once with sums kept between chunks of tokens; wider ones by blocks of rows. */
-enum { NARROW = 320, CHUNK_STEPS = 32, MOST_BLOCK_KIB = 1100 };
+/*
+ * A task takes this many pieces of 32 rows of the weights, and of columns what the second-level cache holds of x, or this many if that
+ * is few. Tasks of the same columns follow each other.
+ */
+enum { GRADIENT_PIECES = 8, FEWEST_COLUMNS = 8 };
 
 typedef struct {
-  const bf16 *dy, *x_packed;
-  long dy_stride, tokens, rows, width, steps, block_pieces, chunk;
+  const bf16 *dy, *x; /* packed: tiles of the transposed dy, spread(steps) apart, and of x */
+  long rows, steps, n_pieces, column_pieces, row_tasks;
   Finish finish;
 } Gradient;
 
 static void gradient_task(void *arg, size_t index) {
   const Gradient *job = arg;
-  const long first = (long)index * job->block_pieces * 32, m = MIN(job->block_pieces, job->rows / 32 - first / 32);
-  const long n = (job->width + 31) / 32, chunks = (job->steps + job->chunk - 1) / job->chunk;
-  const long apart = chunks > 1 ? job->chunk + 1 : spread(job->steps), x_apart = spread(job->steps);
-  bf16 *a = az_take((size_t)(m * 2 * apart) * TILE * sizeof *a);
-  float *sums = chunks > 1 ? az_take((size_t)(m * n) * 4096) : NULL;
+  const long first = (long)index % job->row_tasks * GRADIENT_PIECES;
+  const long group = (long)index / job->row_tasks, column = group * job->column_pieces, tile = spread(job->steps) * TILE;
+  Finish finish = job->finish; /* with sums of its own: tasks of other columns have the same rows */
+  if (finish.squares) finish.squares += group * job->rows * 16;
+  const Block block = {.a = job->dy + 2 * first * tile, .a_tile = tile, .a_row = 64, .a_step = TILE, .b = job->x + 2 * column * tile,
+                       .b_tile = tile, .m_pieces = MIN(GRADIENT_PIECES, job->rows / 32 - first),
+                       .n_pieces = MIN(job->column_pieces, job->n_pieces - column), .steps = job->steps, .row = first * 32,
+                       .column = column * 32, .last_rows = 32};
   tiles_begin();
-  for (long c = 0; c < chunks; c++) {
-    const long begin = c * job->chunk, end = MIN(job->steps, begin + job->chunk);
-    for (long t = begin; t < end; t++)
-      for (long q = 0; q < m; q++) {
-        const bf16 *dy = job->dy + t * 32 * job->dy_stride + first + q * 32;
-        for (int r = 0; r < 32; r++) PREFETCH(dy + (32 + r) * job->dy_stride);
-        tile_left_transposed(dy, job->dy_stride, (int)MIN(32, job->tokens - t * 32), a + (2 * q * apart + t - begin) * TILE,
-                             a + ((2 * q + 1) * apart + t - begin) * TILE);
-      }
-    Block block = {.a = a, .a_tile = apart * TILE, .a_row = 64, .a_step = TILE, .b = job->x_packed + begin * TILE,
-                   .b_tile = x_apart * TILE, .m_pieces = m, .n_pieces = n, .steps = end - begin, .row = first,
-                   .last_rows = 32, .sums = sums, .is_first = c == 0, .is_last = c == chunks - 1};
-    if (sums) half_block(&block, &job->finish);
-    else
-      for (long j = 0; j < n; j += 8) {
-        block.b = job->x_packed + j * 2 * x_apart * TILE;
-        block.n_pieces = MIN(8, n - j);
-        block.column = j * 32;
-        half_block(&block, &job->finish);
-      }
-  }
+  half_block(&block, &finish);
   tiles_end();
   v_fence();
-  az_give(a);
-  if (sums) az_give(sums);
 }
 
 /*
@@ -233,6 +217,7 @@ enum { G_TOKENS, G_MODE, G_DY_OFFSET, G_DY_STRIDE, G_X_OFFSET, G_X_STRIDE, G_WID
 static void run_weight_gradient(Ctx *c) {
   const int n = c->num_outputs - 1, mode = (int)c->i[G_MODE];
   const long tokens = c->i[G_TOKENS], width = c->i[G_WIDTH];
+  const bf16 *dy = (const bf16 *)c->in[0].data + c->i[G_DY_OFFSET];
   const bf16 *x = (const bf16 *)c->in[1].data + c->i[G_X_OFFSET];
   float *data[MAX_WEIGHTS];
   int is_aligned = width % 16 == 0;
@@ -242,31 +227,37 @@ static void run_weight_gradient(Ctx *c) {
     is_aligned &= (uintptr_t)data[w] % 64 == 0;
   }
   const long total = padded_rows(c->i + G_ROWS, n, mode);
-  Gradient job = {.dy = (const bf16 *)c->in[0].data + c->i[G_DY_OFFSET], .dy_stride = c->i[G_DY_STRIDE], .tokens = tokens,
-                  .rows = total, .width = width, .steps = (tokens + 31) / 32};
+  const long steps = (tokens + 31) / 32, n_pieces = (width + 31) / 32;
+  const long fitting = MAX(FEWEST_COLUMNS, RIGHT_BYTES / (steps * 2048));
+  const long groups = (n_pieces + fitting - 1) / fitting;
+  Gradient job = {.rows = total, .steps = steps, .n_pieces = n_pieces};
+  job.column_pieces = (n_pieces + groups - 1) / groups;
+  job.row_tasks = (total / 32 + GRADIENT_PIECES - 1) / GRADIENT_PIECES;
   job.finish = (Finish){TO_ROWS, .stride = width, .columns = width, .alpha = c->f[0],
                         .past_cache = is_aligned && total * width * 4 > PAST_CACHE_GRADIENT};
-  job.chunk = width <= NARROW ? CHUNK_STEPS : job.steps;
-  job.block_pieces = width <= NARROW ? 8 : MAX(1, MIN(8, MOST_BLOCK_KIB / (2 * job.steps)));
   RowTile *tiles = az_take((size_t)(total / 16) * sizeof *tiles);
-  bf16 *packed = az_take((size_t)(ROUND_UP(width, 32) / 16 * spread(job.steps)) * TILE * sizeof *packed);
+  bf16 *dy_packed = az_take((size_t)((total / 16 + 2 * n_pieces) * spread(steps)) * TILE * sizeof *dy_packed);
+  bf16 *x_packed = dy_packed + total / 16 * spread(steps) * TILE;
   row_tiles(tiles, data, c->i + G_ROWS, n, width, mode);
   job.finish.row_tiles = tiles;
-  job.x_packed = packed;
+  job.dy = dy_packed;
+  job.x = x_packed;
+  const long column_tasks = (n_pieces + job.column_pieces - 1) / job.column_pieces;
   float *squares = az_out(c, 0, 0, NULL);
   if (squares) {
-    job.finish.squares = az_take((size_t)total * 64);
-    memset(job.finish.squares, 0, (size_t)total * 64);
+    job.finish.squares = az_take((size_t)(column_tasks * total) * 64);
+    memset(job.finish.squares, 0, (size_t)(column_tasks * total) * 64);
   }
-  half_pack_right(c, x, c->i[G_X_STRIDE], tokens, width, packed);
-  az_par(c, (size_t)((total / 32 + job.block_pieces - 1) / job.block_pieces), gradient_task, &job);
+  half_pack_right(c, x, c->i[G_X_STRIDE], tokens, width, x_packed);
+  half_pack_left(c, dy, c->i[G_DY_STRIDE], tokens, total, dy_packed);
+  az_par(c, (size_t)(job.row_tasks * column_tasks), gradient_task, &job);
   if (squares) {
     double sum = 0;
-    for (long r = 0; r < total; r++) sum += (double)v_sum(v_load(job.finish.squares + r * 16));
+    for (long r = 0; r < column_tasks * total; r++) sum += (double)v_sum(v_load(job.finish.squares + r * 16));
     *squares = (float)sum;
     az_give(job.finish.squares);
   }
-  az_give(packed);
+  az_give(dy_packed);
   az_give(tiles);
 }
 

@@ -45,12 +45,12 @@ static inline void piece_store(float *p, long stride) {
   TILE_STORE(3, p + 16 * stride + 16, stride * 4);
 }
 
-/* One step of 32 along k: left tiles at a0 and a1 (rows `row_bytes` apart), right tiles at b0 and b1. */
-#define PIECE_STEP(a0, a1, row_bytes, b0, b1)                                                                          \
+/* One step of 32 along k: left tiles at a0 and a1 (rows `row_bytes` apart), right ones at b0 and b1, loaded by `LOAD`. */
+#define PIECE_STEP(a0, a1, row_bytes, b0, b1, LOAD)                                                                    \
   do {                                                                                                                 \
     TILE_LOAD(4, a0, row_bytes);                                                                                       \
-    TILE_LOAD(6, b0, 64);                                                                                              \
-    TILE_LOAD(7, b1, 64);                                                                                              \
+    LOAD(6, b0, 64);                                                                                                   \
+    LOAD(7, b1, 64);                                                                                                   \
     TILE_PRODUCTS(0, 4);                                                                                               \
     TILE_LOAD(5, a1, row_bytes);                                                                                       \
     TILE_PRODUCTS(2, 5);                                                                                               \
@@ -60,7 +60,7 @@ static inline void piece_store(float *p, long stride) {
 static inline void piece_product(const bf16 *a0, const bf16 *a1, long row_bytes, long a_step, const bf16 *b0,
                                  const bf16 *b1, long steps) {
   for (long k = 0; k < steps; k++)
-    PIECE_STEP(a0 + k * a_step, a1 + k * a_step, row_bytes, b0 + k * TILE, b1 + k * TILE);
+    PIECE_STEP(a0 + k * a_step, a1 + k * a_step, row_bytes, b0 + k * TILE, b1 + k * TILE, TILE_LOAD);
 }
 
 static inline void tile_put(bf16 *to, const Bits r[16]) {

@@ -20,6 +20,9 @@ enum { TILE = 16 * 32, MOVE_TILE = 64 + TILE };
 /* As assembly: the intrinsics of gcc 12 let stores to a buffer move behind the load of a tile from it. */
 #define TILE_LOAD(t, base, stride) \
   __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t ::"r"((const void *)(base)), "r"((long)(stride)) : "memory")
+/* For what comes from the second-level cache and is not used again soon: the first-level cache keeps what it holds. */
+#define TILE_LOAD_ONCE(t, base, stride) \
+  __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm" #t ::"r"((const void *)(base)), "r"((long)(stride)) : "memory")
 #define TILE_STORE(t, base, stride) \
   __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"((void *)(base)), "r"((long)(stride)) : "memory")
 #define TILE_ZERO(t) __asm__ volatile("tilezero %tmm" #t)
@@ -61,6 +64,7 @@ void tile_unit_zero(int t);
 void tile_unit_product(int c, int a, int b);
 void tile_unit_products(int c, int a);
 #define TILE_LOAD(t, base, stride) tile_unit_load(t, base, stride)
+#define TILE_LOAD_ONCE(t, base, stride) tile_unit_load(t, base, stride)
 #define TILE_STORE(t, base, stride) tile_unit_store(t, base, stride)
 #define TILE_ZERO(t) tile_unit_zero(t)
 #define TILE_PRODUCT(c, a, b) tile_unit_product(c, a, b)
