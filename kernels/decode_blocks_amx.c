@@ -9,7 +9,7 @@
 #include "decode_linear.h"
 #include "ggml_blocks.h"
 
-enum { FEW_ROWS = 32, RING = 8, LAG = 6, GROUP = 16, SCALES_AHEAD = 2, PACK_ROWS = 64, ROW_BLOCK_BYTES = 1 << 20 };
+enum { FEW_ROWS = 32, RING = 4, LAG = 3, GROUP = 16, SCALES_AHEAD = 2, PACK_ROWS = 64, ROW_BLOCK_BYTES = 1 << 20 };
 /* Tiles' worth of work (32 inputs of a feature; those of 16 rows count twice) that takes no longer than waking another thread, 40 µs. */
 enum { SMALL_WORK = 340000 };
 
@@ -23,9 +23,9 @@ typedef struct {
 
 /* 16 output features of a part. */
 typedef struct {
-  const BlockFormat *format;
+  int format;
   const uint8_t *rows;
-  int64_t stride, tile_bytes, ahead; /* ahead: from its rows to what is read after it */
+  int64_t stride;
 } Group;
 
 /* The format of a number, for rows of `width` values. */
@@ -38,10 +38,8 @@ static const BlockFormat *format_of(Ctx *c, int64_t number, int64_t width) {
 
 /* Output features n … n + 15 of a part; the last rows of a matrix are filled up with zeros, in `copy`. */
 static Group group_of(const BlockJob *b, int part, int64_t n, uint8_t *copy) {
-  Group group = {.format = b->format[part], .stride = b->row_bytes[part]};
+  Group group = {.format = (int)(b->format[part] - block_formats), .stride = b->row_bytes[part]};
   const int64_t count = MIN(b->job.part[part].n - n, GROUP);
-  group.tile_bytes = GROUP * 32 / group.format->block * group.format->bytes;
-  group.ahead = GROUP * group.stride * (b->job.is_gated ? 1 : 2);
   group.rows = b->blocks[part] + n * group.stride;
   if (count < GROUP) {
     memset(copy, 0, (size_t)(GROUP * group.stride));
@@ -52,12 +50,13 @@ static Group group_of(const BlockJob *b, int part, int64_t n, uint8_t *copy) {
 }
 
 /* Tile t of a group; tiles come in order. `scales`: of tiles t … t + 3, kept from call to call. */
-static inline void make_tile(const Group *group, int64_t t, int64_t kt, Scales scales[4], bf16 *tile) {
+INLINE void make_tile(int format, const Group *group, int64_t t, int64_t kt, Scales scales[4], bf16 *tile) {
   const uint8_t *rows = group->rows;
+  const int64_t stride = group->stride, later = t + SCALES_AHEAD;
   if (t == 0)
-    for (int ahead = 0; ahead < MIN(SCALES_AHEAD, kt); ahead++) group->format->scales(rows, group->stride, ahead, scales[ahead]);
-  if (t + SCALES_AHEAD < kt) group->format->scales(rows, group->stride, t + SCALES_AHEAD, scales[(t + SCALES_AHEAD) % 4]);
-  group->format->tile(rows, group->stride, t, scales[t % 4], tile);
+    for (int ahead = 0; ahead < MIN(SCALES_AHEAD, kt); ahead++) scales_of(format, rows, stride, ahead, scales[ahead]);
+  if (later < kt) scales_of(format, rows, stride, later, scales[later % 4]);
+  tile_of(format, rows, stride, t, scales[t % 4], tile);
 }
 
 /*
@@ -147,16 +146,19 @@ static inline Pair pair_of(const BlockJob *b, int64_t from, int64_t index) {
   return (Pair){{part, part}, {panel * PANEL, panel * PANEL + GROUP}};
 }
 
-/* Up to 32 rows: tiles 0 and 1 are sums of the first group with rows 0 … 15 and 16 … 31, 2 and 3 of the second; 4 and 5 are rows. */
-static void few_rows(const BlockJob *b, int64_t from, int64_t to, const bf16 *x, uint8_t *copy) {
-  const int64_t kt = b->kt, rows = b->job.m, num_steps = (to - from) * (b->job.is_gated ? 2 : 1) * kt;
+/*
+ * Up to 32 rows: tiles 0 and 1 are sums of the first group with rows 0 … 15 and 16 … 31, 2 and 3 of the second; 4 and 5 are rows. All parts
+ * are of `format`, a constant of the caller, or of several formats (0).
+ */
+INLINE void few_rows(int format, const BlockJob *b, int64_t from, int64_t to, const bf16 *x, uint8_t *copy) {
+  const int64_t kt = b->kt, rows = b->job.m, num_pairs = (to - from) * (b->job.is_gated ? 2 : 1), num_steps = num_pairs * kt;
   const int is_one = rows == 1, is_wide = rows > 16, is_gated = b->job.is_gated;
   const int64_t x_tile = is_one ? 32 : TILE, x_stride = is_one ? 4 : 64;
   bf16 ring[RING][2 * TILE] ALIGNED;
   Scales scales[2][4] ALIGNED;
   float c[2][2][16 * 16] ALIGNED;
   Group group[2] = {{0}};
-  const uint8_t *ahead[2] = {NULL}, *goal[2] = {NULL};
+  const uint8_t *next[2] = {NULL};
   int64_t made = 0, made_t = 0, done = 0, done_t = 0; /* pairs, and tiles of the one at work */
   configure_for(rows);
   for (int64_t s = 0; s < num_steps + LAG; s++) {
@@ -164,13 +166,17 @@ static void few_rows(const BlockJob *b, int64_t from, int64_t to, const bf16 *x,
       bf16 *to_tile = ring[s % RING];
       for (int g = 0; g < 2; g++) {
         if (made_t == 0) {
-          const Pair pair = pair_of(b, from, made);
+          const Pair pair = pair_of(b, from, made), after = pair_of(b, from, MIN(made + 1, num_pairs - 1));
           group[g] = group_of(b, pair.part[g], pair.n[g], copy + g * GROUP * b->row_bytes[pair.part[g]]);
-          ahead[g] = goal[g] = group[g].rows + group[g].ahead;
+          next[g] = b->blocks[after.part[g]] + after.n[g] * b->row_bytes[after.part[g]];
         }
+        const int number = format ? format : group[g].format;
         /* What is read next, as fast as this is read. */
-        for (goal[g] += group[g].tile_bytes; ahead[g] < goal[g]; ahead[g] += 64) __builtin_prefetch(ahead[g], 0, 3);
-        make_tile(group + g, made_t, kt, scales[g], to_tile + g * TILE);
+        const int64_t tile_bytes = GROUP * 32 / block_formats[number].block * block_formats[number].bytes;
+#pragma GCC unroll 16
+        for (int64_t at = 0; at < tile_bytes; at += 64) __builtin_prefetch(next[g] + at, 0, 3);
+        next[g] += tile_bytes;
+        make_tile(number, group + g, made_t, kt, scales[g], to_tile + g * TILE);
       }
       if (++made_t == kt) made_t = 0, made++;
     }
@@ -209,6 +215,26 @@ static void few_rows(const BlockJob *b, int64_t from, int64_t to, const bf16 *x,
   }
 }
 
+/* One for each format, so that its constants stay in registers. */
+#define FEW_ROWS_OF(format, name)                                                                                                    \
+  static __attribute__((noinline)) void few_rows_##name(const BlockJob *b, int64_t from, int64_t to, const bf16 *x, uint8_t *copy) { \
+    few_rows(format, b, from, to, x, copy);                                                                                          \
+  }
+EACH_FORMAT(FEW_ROWS_OF)
+FEW_ROWS_OF(0, mixed)
+
+static void few_rows_of_job(const BlockJob *b, int64_t from, int64_t to, const bf16 *x, uint8_t *copy) {
+  int64_t format = b->format[0] - block_formats;
+  for (int p = 1; p < b->job.num_parts; p++)
+    if (b->format[p] != b->format[0]) format = 0;
+#define CASE(number, name) \
+  case number: few_rows_##name(b, from, to, x, copy); break;
+  switch (format) {
+    EACH_FORMAT(CASE)
+    default: few_rows_mixed(b, from, to, x, copy);
+  }
+}
+
 /* Makes the tiles of a pair one at a time: [2, kt]. */
 typedef struct {
   Group group[2];
@@ -223,7 +249,7 @@ static inline void begin_pair(const BlockJob *b, int64_t from, int64_t index, ui
 }
 static inline void make_next(Maker *maker, int64_t kt, bf16 *tiles) {
   const int64_t g = maker->made % 2, t = maker->made / 2;
-  make_tile(maker->group + g, t, kt, maker->scales[g], tiles + (g * kt + t) * TILE);
+  make_tile(maker->group[g].format, maker->group + g, t, kt, maker->scales[g], tiles + (g * kt + t) * TILE);
   maker->made++;
 }
 
@@ -310,7 +336,7 @@ static void task(void *arg, size_t index) {
       pack_rows(&b->job, 0, range.count, x);
       turn_tiles(x, ROUND_UP(range.count, 16) / 16 * b->kt);
     }
-    few_rows(b, range.from, range.to, x, copy);
+    few_rows_of_job(b, range.from, range.to, x, copy);
     az_give(x);
   }
   TILE_RELEASE();

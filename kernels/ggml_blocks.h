@@ -16,10 +16,6 @@ typedef float Scales[2 * 16];
 
 typedef struct {
   int block, bytes; /* values and bytes of a block */
-  /* Factors of values 32·t … of 16 rows, `stride` bytes apart. Asked for some tiles before they are used: the numbers come from afar. */
-  void (*scales)(const uint8_t *rows, int64_t stride, int64_t t, float *scales);
-  /* The values themselves, as a tile. */
-  void (*tile)(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile);
   /* The values of a block in float32. */
   void (*values)(const uint8_t *block, float *to);
 } BlockFormat;
@@ -41,14 +37,14 @@ static inline __m512i gather(const uint8_t *from, int64_t stride) {
   return _mm512_i32gather_epi32(at, from, 1);
 }
 /* Blocks that begin with two halves (d, m), or with d alone: then the second factor is −0, which adds nothing to any number. */
-static inline void leading_halves(const uint8_t *rows, int64_t stride, int64_t t, int bytes, int is_pair, float *scales) {
+INLINE void leading_halves(const uint8_t *rows, int64_t stride, int64_t t, int bytes, int is_pair, float *scales) {
   __m512i raw = gather(rows + t * bytes, stride);
   if (!is_pair) raw = _mm512_or_si512(_mm512_and_si512(raw, _mm512_set1_epi32(0xffff)), _mm512_set1_epi32((int)0x80000000));
   _mm512_store_ps(scales, _mm512_cvtph_ps(_mm512_castsi512_si256(raw)));
   _mm512_store_ps(scales + 16, _mm512_cvtph_ps(_mm512_extracti64x4_epi64(raw, 1)));
 }
 #define LEADING_HALVES(name, bytes, is_pair)                                                     \
-  static void name(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {              \
+  INLINE void name(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {              \
     leading_halves(rows, stride, t, bytes, is_pair, scales);                                     \
   }
 LEADING_HALVES(scales_q4_0, 18, 0)
@@ -64,7 +60,7 @@ static inline __m512i bits_of(__m512i from, int64_t first, int mask) {
 static inline __m512 halves_of(__m512i from) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(from)); }
 
 /* d·s and −m·l of group g of blocks with 12 bytes of 6-bit numbers from their byte 4 on: six_bit_scales of 16 rows. */
-static inline void six_bit_scales_of_rows(const uint8_t *block, int64_t stride, int64_t g, float *scales) {
+INLINE void six_bit_scales_of_rows(const uint8_t *block, int64_t stride, int64_t g, float *scales) {
   const __m512i halves = gather(block, stride), first = gather(block + 4, stride), second = gather(block + 8, stride);
   const int64_t bit = g % 4 * 8;
   __m512i s, l;
@@ -82,14 +78,14 @@ static inline void six_bit_scales_of_rows(const uint8_t *block, int64_t stride, 
   _mm512_store_ps(scales, _mm512_permutex2var_ps(d, low, minus));
   _mm512_store_ps(scales + 16, _mm512_permutex2var_ps(d, _mm512_add_epi32(low, _mm512_set1_epi32(8)), minus));
 }
-static void scales_q4_k(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
+INLINE void scales_q4_k(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
   six_bit_scales_of_rows(rows + t / 8 * 144, stride, t % 8, scales);
 }
-static void scales_q5_k(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
+INLINE void scales_q5_k(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
   six_bit_scales_of_rows(rows + t / 8 * 176, stride, t % 8, scales);
 }
 /* d·s of the 16 values of each half, the first halves of 16 rows before the second. */
-static void scales_q6_k(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
+INLINE void scales_q6_k(const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
   const uint8_t *block = rows + t / 8 * 210;
   const __m512i s = gather(block + 192 + t % 8 * 2, stride);
   const __m512 d = halves_of(_mm512_srli_epi32(gather(block + 206, stride), 16)); /* the last two of four bytes */
@@ -101,58 +97,62 @@ static void scales_q6_k(const uint8_t *rows, int64_t stride, int64_t t, float *s
 
 /* --- values by table */
 
-/*
- * Bytes of which each holds q in its low four bits, or in its high ones where `rotation` says so, twice each: as places of the two
- * bytes of table entry q, of the first or the second table.
- */
-static inline __m512i places(__m512i twice, __m512i rotation, int second) {
-  return _mm512_ternarylogic_epi32(_mm512_rolv_epi32(twice, rotation), _mm512_set1_epi8(0x1e), _mm512_set1_epi16(second ? 0x2120 : 0x0100), 0xea);
+/* A constant that stays in a register: the compiler would load it again for each row, and loads are what there is most of. */
+INLINE __m512i keep(__m512i x) {
+  __asm__("" : "+v"(x));
+  return x;
 }
-/* Places of a byte's bits 0 … 3 and 4 … 7 among bits 1 … 4 (of its neighbours' bits, those around are lost). */
-static inline __m512i low_bits(void) { return _mm512_set1_epi32(1); }
-static inline __m512i high_bits(void) { return _mm512_set1_epi32(29); }
 
-/* first·q + second of q = 0 … 15 of two rows, q from `offset` on. */
-static inline __m512i two_tables(const float *scales, float offset) {
-  __m512 q = _mm512_add_ps(from_zero(), each(offset));
+/* offset, offset + 1, … */
+INLINE __m512 numbers_from(float offset) {
+  return _mm512_castsi512_ps(keep(_mm512_castps_si512(_mm512_add_ps(from_zero(), each(offset)))));
+}
+
+/* first·q + second of two rows, at places 0 … 15 and 16 … 31. */
+INLINE __m512i two_tables(const float *scales, __m512 q) {
   return pack_bf16(_mm512_fmadd_ps(q, each(scales[0]), each(scales[1])), _mm512_fmadd_ps(q, each(scales[2]), each(scales[3])));
 }
 
+/* To keep a byte's bits 0 … 3, and its bits 4 … 7 in their place: matrices of gf2p8affineqb. */
+#define LOW_BITS 0x0102040800000000
+#define HIGH_BITS 0x1020408000000000
+
 /* 16 bytes with values 0 … 15 in their low and 16 … 31 in their high four bits. */
-static inline void tile_of_nibbles(const uint8_t *values, int64_t stride, const float *scales, float offset, bf16 *tile) {
+INLINE void tile_of_nibbles(const uint8_t *values, int64_t stride, const float *scales, float offset, bf16 *tile) {
   static const uint8_t each_twice[64] ALIGNED = {0, 0, 1, 1, 2, 2,  3,  3,  4,  4,  5,  5,  6,  6,  7,  7,  8, 8, 9, 9, 10, 10,
                                                  11, 11, 12, 12, 13, 13, 14, 14, 15, 15, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5,
                                                  6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15};
-  const __m512i twice = _mm512_load_si512(each_twice), rotation = _mm512_mask_mov_epi32(low_bits(), 0xff00, high_bits());
+  const __m512i twice = keep(_mm512_load_si512(each_twice));
+  const __m512i bits = keep(_mm512_mask_mov_epi64(_mm512_set1_epi64(LOW_BITS), 0xf0, _mm512_set1_epi64(HIGH_BITS)));
+  const __m512 q = numbers_from(offset);
 #pragma GCC unroll 8
   for (int r = 0; r < 16; r += 2, values += 2 * stride) {
-    __m512i tables = two_tables(scales + 2 * r, offset);
+    __m512i tables = two_tables(scales + 2 * r, q);
     __m512i x = _mm512_permutexvar_epi8(twice, _mm512_castsi128_si512(_mm_loadu_si128((const void *)values)));
     __m512i y = _mm512_permutexvar_epi8(twice, _mm512_castsi128_si512(_mm_loadu_si128((const void *)(values + stride))));
-    put_row(tile, r, _mm512_permutexvar_epi8(places(x, rotation, 0), tables));
-    put_row(tile, r + 1, _mm512_permutexvar_epi8(places(y, rotation, 1), tables));
+    put_row(tile, r, _mm512_permutexvar_epi16(_mm512_gf2p8affine_epi64_epi8(x, bits, 0), tables));
+    put_row(tile, r + 1, _mm512_permutexvar_epi16(_mm512_gf2p8affine_epi64_epi8(y, bits, 16), tables));
   }
 }
-static void tile_q4_0(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+INLINE void tile_q4_0(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
   tile_of_nibbles(rows + t * 18 + 2, stride, scales, -8, tile);
 }
-static void tile_q4_1(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+INLINE void tile_q4_1(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
   tile_of_nibbles(rows + t * 20 + 4, stride, scales, 0, tile);
 }
 
 /* 32 bytes as words. */
 static inline __m512i words(const uint8_t *p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)p)); }
 
-static void tile_q4_k(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+INLINE void tile_q4_k(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
   const uint8_t *values = rows + t / 8 * 144 + 16 + t % 8 / 2 * 32;
-  const __m512i rotation = t % 2 ? high_bits() : low_bits();
+  const __m512i bits = keep(_mm512_set1_epi64(t % 2 ? HIGH_BITS : LOW_BITS));
+  const __m512 q = numbers_from(0);
 #pragma GCC unroll 8
   for (int r = 0; r < 16; r += 2, values += 2 * stride) {
-    __m512i tables = two_tables(scales + 2 * r, 0), x = words(values), y = words(values + stride);
-    x = _mm512_or_si512(x, _mm512_slli_epi16(x, 8));
-    y = _mm512_or_si512(y, _mm512_slli_epi16(y, 8));
-    put_row(tile, r, _mm512_permutexvar_epi8(places(x, rotation, 0), tables));
-    put_row(tile, r + 1, _mm512_permutexvar_epi8(places(y, rotation, 1), tables));
+    __m512i tables = two_tables(scales + 2 * r, q);
+    put_row(tile, r, _mm512_permutexvar_epi16(_mm512_gf2p8affine_epi64_epi8(words(values), bits, 0), tables));
+    put_row(tile, r + 1, _mm512_permutexvar_epi16(_mm512_gf2p8affine_epi64_epi8(words(values + stride), bits, 16), tables));
   }
 }
 
@@ -168,7 +168,7 @@ static inline void put_of_32(bf16 *tile, int r, const float *s, float offset, __
   __m512i table = pack_bf16(_mm512_fmadd_ps(q, each(s[0]), each(s[1])), _mm512_fmadd_ps(more, each(s[0]), each(s[1])));
   put_row(tile, r, _mm512_permutexvar_epi16(x, table));
 }
-static inline void tile_of_fives(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile, int bytes, int head,
+INLINE void tile_of_fives(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile, int bytes, int head,
                                  float offset) {
   const uint8_t *block = rows + t * bytes + head;
   for (int r = 0; r < 16; r++) {
@@ -179,13 +179,13 @@ static inline void tile_of_fives(const uint8_t *rows, int64_t stride, int64_t t,
     put_of_32(tile, r, scales + 2 * r, offset, _mm512_or_si512(x, fifths));
   }
 }
-static void tile_q5_0(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+INLINE void tile_q5_0(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
   tile_of_fives(rows, stride, t, scales, tile, 22, 2, -16);
 }
-static void tile_q5_1(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+INLINE void tile_q5_1(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
   tile_of_fives(rows, stride, t, scales, tile, 24, 4, 0);
 }
-static void tile_q5_k(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+INLINE void tile_q5_k(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
   const uint8_t *block = rows + t / 8 * 176;
   const __m128i high = _mm_cvtsi32_si128((int)(t % 2 * 4)), bit = _mm_cvtsi32_si128((int)(t % 8));
   for (int r = 0; r < 16; r++, block += stride) {
@@ -200,20 +200,31 @@ static void tile_q5_k(const uint8_t *rows, int64_t stride, int64_t t, const floa
 static inline void put_products(bf16 *tile, int r, __m512i low, __m512i high, float first, float second) {
   put_row(tile, r, pack_bf16(_mm512_mul_ps(_mm512_cvtepi32_ps(low), each(first)), _mm512_mul_ps(_mm512_cvtepi32_ps(high), each(second))));
 }
-static void tile_q8_0(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+/*
+ * Signed bytes plus 128, as byte 1 of numbers whose byte 3 is 0x47: the float32 32768 + 128 + q. With 32896·d, which has no more digits than a
+ * float32, (32896 + q)·d − 32896·d in one rounding is q·d.
+ */
+INLINE void tile_q8_0(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+  const __mmask64 second = 0x2222222222222222;
+  const __m512i top = keep(_mm512_set1_epi32(0x47000000)), low = keep(_mm512_slli_epi32(_mm512_cvtps_epi32(from_zero()), 8));
+  const __m512i high = keep(_mm512_add_epi32(low, _mm512_set1_epi32(16 << 8)));
+  const __m256i flip = _mm256_set1_epi8((char)0x80);
   const uint8_t *bytes = rows + t * 34 + 2;
+  float shifts[32] ALIGNED;
+  for (int half = 0; half < 32; half += 16) _mm512_store_ps(shifts + half, _mm512_mul_ps(_mm512_load_ps(scales + half), each(32896.f)));
 #pragma GCC unroll 16
   for (int r = 0; r < 16; r++, bytes += stride) {
-    const float d = scales[2 * r];
-    put_products(tile, r, _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)bytes)),
-                 _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(bytes + 16))), d, d);
+    const __m512i x = _mm512_castsi256_si512(_mm256_xor_si256(flip, _mm256_loadu_si256((const void *)bytes)));
+    const __m512 d = each(scales[2 * r]), minus = each(shifts[2 * r]);
+    put_row(tile, r, pack_bf16(_mm512_fmsub_ps(_mm512_castsi512_ps(_mm512_mask_permutexvar_epi8(top, second, low, x)), d, minus),
+                               _mm512_fmsub_ps(_mm512_castsi512_ps(_mm512_mask_permutexvar_epi8(top, second, high, x)), d, minus)));
   }
 }
 /*
  * Values 0 … 63 as bytes 0x80 | 2·q: with 0x42 above and zeros below such a byte is the float32 64 + q, and (64 + q)·s − 96·s in one
  * rounding is (q − 32)·s: 96·s has no more digits than a float32.
  */
-static void tile_q6_k(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+INLINE void tile_q6_k(const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
   static const uint8_t places[64] ALIGNED = {
       0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2,  0, 0, 0, 3,  0, 0, 0, 4,  0, 0, 0, 5,  0, 0, 0, 6,  0, 0, 0, 7,  0,
       0, 0, 8, 0, 0, 0, 9, 0, 0, 0, 10, 0, 0, 0, 11, 0, 0, 0, 12, 0, 0, 0, 13, 0, 0, 0, 14, 0, 0, 0, 15, 0};
@@ -309,9 +320,23 @@ static void values_q6_k(const uint8_t *b, float *to) {
 }
 
 static const BlockFormat block_formats[NUM_BLOCK_FORMATS] = {
-    [Q4_0] = {32, 18, scales_q4_0, tile_q4_0, values_q4_0},   [Q4_1] = {32, 20, scales_q4_1, tile_q4_1, values_q4_1},
-    [Q5_0] = {32, 22, scales_q5_0, tile_q5_0, values_q5_0},   [Q5_1] = {32, 24, scales_q5_1, tile_q5_1, values_q5_1},
-    [Q8_0] = {32, 34, scales_q8_0, tile_q8_0, values_q8_0},   [Q4_K] = {256, 144, scales_q4_k, tile_q4_k, values_q4_k},
-    [Q5_K] = {256, 176, scales_q5_k, tile_q5_k, values_q5_k}, [Q6_K] = {256, 210, scales_q6_k, tile_q6_k, values_q6_k},
+    [Q4_0] = {32, 18, values_q4_0},   [Q4_1] = {32, 20, values_q4_1},   [Q5_0] = {32, 22, values_q5_0},   [Q5_1] = {32, 24, values_q5_1},
+    [Q8_0] = {32, 34, values_q8_0},   [Q4_K] = {256, 144, values_q4_k}, [Q5_K] = {256, 176, values_q5_k}, [Q6_K] = {256, 210, values_q6_k},
 };
+
+#define EACH_FORMAT(of) of(Q4_0, q4_0) of(Q4_1, q4_1) of(Q5_0, q5_0) of(Q5_1, q5_1) of(Q8_0, q8_0) of(Q4_K, q4_k) of(Q5_K, q5_k) of(Q6_K, q6_k)
+
+/* Factors of values 32·t … of 16 rows, `stride` bytes apart. Asked for some tiles before they are used: the numbers come from afar. */
+INLINE void scales_of(int number, const uint8_t *rows, int64_t stride, int64_t t, float *scales) {
+#define SCALES(format, name) \
+  case format: scales_##name(rows, stride, t, scales); break;
+  switch (number) { EACH_FORMAT(SCALES) }
+}
+
+/* The values themselves, as a tile. */
+INLINE void tile_of(int number, const uint8_t *rows, int64_t stride, int64_t t, const float *scales, bf16 *tile) {
+#define VALUES(format, name) \
+  case format: tile_##name(rows, stride, t, scales, tile); break;
+  switch (number) { EACH_FORMAT(VALUES) }
+}
 #endif
