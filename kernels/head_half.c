@@ -34,20 +34,26 @@ static void reset_sums(const Head *j, long first, long tokens) {
   }
 }
 
-static void log_sum_task(void *arg, size_t index) {
+/* Running sums over the chunk of the vocabulary, whose operand stays in the second-level cache for all tokens. */
+static void sums_task(void *arg, size_t index) {
   const Head *j = arg;
-  const long first = (long)index * TOKENS, tokens = MIN(TOKENS, j->padded - first), pieces = j->padded_vocabulary / 32;
-  reset_sums(j, first, tokens);
+  const long first = (long)index * TOKENS, tokens = MIN(TOKENS, j->padded - first), tasks = (j->padded + TOKENS - 1) / TOKENS;
+  if (j->first == 0) reset_sums(j, first, tokens);
   Finish f = {TO_LOGSUM, .columns = j->vocabulary, .max = j->max, .sum = j->sum};
   Block block = token_block(j, first, tokens);
+  const long next = j->first + j->chunk, next_lines = MAX(0, MIN(j->chunk, j->padded_vocabulary - next)) * j->stride / 32 / tasks;
+  block.b = j->forward + j->first / 16 * block.b_tile;
+  block.n_pieces = j->chunk / 32;
+  block.column = j->first;
+  block.ahead = (Lines){j->forward + next / 16 * block.b_tile + (long)index * next_lines * 32, 64, next_lines, 0, 1};
   tiles_begin();
-  for (long v = 0; v < pieces; v += 16) {
-    block.b = j->forward + v * 2 * block.b_tile;
-    block.n_pieces = MIN(16, pieces - v);
-    block.column = v * 32;
-    half_block(&block, &f);
-  }
+  half_block(&block, &f);
   tiles_end();
+}
+
+static void log_sum_task(void *arg, size_t index) {
+  const Head *j = arg;
+  const long first = (long)index * TOKENS, tokens = MIN(TOKENS, j->padded - first);
   for (long n = first; n < first + tokens; n++) {
     Vec lanes = v_load(j->max + n * 16);
     float max = v_greatest(lanes), sum = v_sum(v_mul(v_load(j->sum + n * 16), v_power(v_sub(lanes, v_all(max)))));
@@ -240,7 +246,15 @@ static void run_head_loss(Ctx *c) {
   j.stride = width;
   const size_t token_tasks = (size_t)((j.padded + TOKENS - 1) / TOKENS);
   const int in_one_pass = dx_half && !dw;
-  az_par(c, token_tasks, in_one_pass ? one_pass_task : log_sum_task, &j);
+  if (in_one_pass) az_par(c, token_tasks, one_pass_task, &j);
+  else {
+    const long held = MAX(8, RIGHT_BYTES / (width * 64)) * 32;
+    for (j.first = 0; j.first < j.padded_vocabulary; j.first += held) {
+      j.chunk = MIN(held, j.padded_vocabulary - j.first);
+      az_par(c, token_tasks, sums_task, &j);
+    }
+    az_par(c, token_tasks, log_sum_task, &j);
+  }
   if (nll) memcpy(nll, j.nll, (size_t)j.tokens * 4);
   if (loss) {
     double sum = 0;
