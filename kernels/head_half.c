@@ -1,5 +1,5 @@
 /*
- * Language-model head with cross-entropy, forward and gradient in one sweep: logits exist only as blocks of 256 tokens by 1,024
+ * Language-model head with cross-entropy, forward and gradient in one sweep: logits exist only as blocks of 256 tokens by 512
  * entries of the vocabulary. First pass: log-sum of each token. Second, chunk by chunk of the vocabulary: probabilities less the
  * target, times the weight, from which both gradients follow. Without the gradient of the weight one pass does: dx is summed with
  * exponentials above some reference and divided by their sum at the end.
@@ -7,7 +7,7 @@
 #include <math.h>
 #include "gemm.h"
 
-enum { TOKENS = 256, VOCABULARY = 1024 };
+enum { TOKENS = 256, VOCABULARY = 512 };
 
 typedef struct {
   const bf16 *x, *forward, *backward; /* x [tokens, stride], zeros up to whole pieces of 32 tokens */
