@@ -94,6 +94,27 @@ test('a frozen weight is packed once; what is written to it counts from the next
   for (const owner of [fresh, optimizer, model]) owner.dispose();
 });
 
+test('micro-batches see every update and what is written to a trained weight', { skip }, async () => {
+  const adamw = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, gradientClip: 1 };
+  const model = createModel(compiler, tinyConfig, createRandom(5));
+  const input = weightedInput(
+    countingRows(4).map(({ tokens }) => ({ tokens, weights: tokens.map(() => 1 / 80) })),
+    32,
+  );
+  const optimizer = createOptimizer(runtime, trainableSpecs(tinyConfig), adamw);
+  const step = createTrainingStep(model, optimizer, { ...adamw, checkpointing: false });
+  const lossAt = async (rate: number, parts = [input, input]) => (await step.run(parts, rate)).lossNats;
+  const first = await lossAt(1e-2);
+  const updated = await lossAt(0);
+  assert.ok(updated < first);
+  model.parameters.get('model.layers.0.mlp.gate_proj.weight')!.data.fill(0.25);
+  const written = await lossAt(0);
+  assert.notEqual(written, updated);
+  assert.equal(2 * (await lossAt(0, [input])), written, 'a step of one part packs for itself');
+  for (const owner of [step, optimizer]) owner.dispose();
+  model.dispose();
+});
+
 test('the norm of a step is that of its gradients, whatever is trained', { skip }, async () => {
   const adamw = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, gradientClip: 1 };
   const model = createModel(compiler, { ...tinyConfig, qkvBias: true }, createRandom(5));

@@ -23,6 +23,8 @@ export interface BatchGraph {
   readonly key: string;
   /** What the graph takes beside the objective's tensors and the batch. */
   readonly state: TensorMap;
+  /** Whether the graph runs more than once between two changes of what is trained: its packed forms are then kept. */
+  readonly keepsPacked?: boolean;
   build(g: GraphBuilder, shape: BatchShape): void;
 }
 
@@ -97,7 +99,7 @@ function bindBatch(
     {
       plannedMemory: objective.isPlanned(shape),
       precision: objective.precision,
-      frozen: Object.keys(tensors).filter((key) => !objective.trained.has(key)),
+      frozen: Object.keys(tensors).filter((key) => graph.keepsPacked || !objective.trained.has(key)),
     },
   );
   const dataOf = (tensors: TensorMap): NamedArrays =>

@@ -46,6 +46,7 @@ export function createObjectiveAccumulator<Arrays>(objective: Objective): Gradie
         {
           key: `accumulate/${objective.key}`,
           state,
+          keepsPacked: true,
           build: (g, shape) => buildAccumulate(g, objective.build(g, shape)),
         },
         input,
