@@ -21,10 +21,10 @@ static void multiply_panel(const bf16 *a, const bf16 *b, int64_t kt, int64_t row
       const char *next = (const char *)w + PREFETCH_BYTES;
       ask(next, 0, 8);
       TILE_LOAD(4, a + t * TILE, 64);
-      TILE_LOAD(6, w, 64);
+      TILE_LOAD_ONCE(6, w, 64);
       ask(next, 8, 8);
       TILE_PRODUCT(0, 4, 6);
-      TILE_LOAD(7, w + TILE, 64);
+      TILE_LOAD_ONCE(7, w + TILE, 64);
       ask(next, 16, 8);
       TILE_PRODUCT(1, 4, 7);
       ask(next, 24, 8);
@@ -40,10 +40,10 @@ static void multiply_panel(const bf16 *a, const bf16 *b, int64_t kt, int64_t row
       const char *next = (const char *)w + PREFETCH_BYTES;
       ask(next, 0, 16);
       TILE_LOAD(4, a + t * TILE, 64);
-      TILE_LOAD(6, w, 64);
+      TILE_LOAD_ONCE(6, w, 64);
       TILE_PRODUCT(0, 4, 6);
       ask(next, 16, 16);
-      TILE_LOAD(7, w + TILE, 64);
+      TILE_LOAD_ONCE(7, w + TILE, 64);
       TILE_PRODUCT(1, 4, 7);
     }
   }

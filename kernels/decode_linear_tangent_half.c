@@ -85,7 +85,7 @@ static void multiply_few(const Panel *p, float *c, float *tc) {
     widen_step(p, t + LAG / 2, ring);
     ask(next, 8, 8);
     TILE_LOAD(4, p->x + t * TILE, 64);
-    TILE_LOAD(6, w, 64);
+    TILE_LOAD_ONCE(6, w, 64);
     TILE_PRODUCT(0, 4, 6);
     ask(next, 16, 8);
     TILE_LOAD(7, tw, 64);
@@ -97,7 +97,7 @@ static void multiply_few(const Panel *p, float *c, float *tc) {
     TILE_LOAD(5, p->tx + t * TILE, 64);
     TILE_PRODUCT(2, 5, 6);
     ask(next_move, 8, 9);
-    TILE_LOAD(6, w + TILE, 64);
+    TILE_LOAD_ONCE(6, w + TILE, 64);
     TILE_PRODUCT(1, 4, 6);
     TILE_PRODUCT(3, 5, 6);
   }
@@ -125,7 +125,7 @@ static void multiply_many(const Panel *p, float *c, float *tc) {
       if (t + LAG < p->kt) widen(moves + 2 * (t + LAG) * MOVE_TILE, ring + (t + LAG) % RING * TILE);
       ask(next, 4, 4);
       TILE_LOAD(4, p->x + t * TILE, 64);
-      TILE_LOAD(6, p->w + (t * 2 + half) * TILE, 64);
+      TILE_LOAD_ONCE(6, p->w + (t * 2 + half) * TILE, 64);
       TILE_PRODUCT(0, 4, 6);
       ask(next, 8, 4);
       TILE_LOAD(7, ring + t % RING * TILE, 64);
