@@ -12,7 +12,8 @@
  */
 #include "tile.h"
 
-enum { BLOCK = 256, STRIDE = BLOCK + 16, MAX_WIDTH = 512 };
+/* FEW_BYTES: read by one thread sooner than another one wakes and helps. */
+enum { BLOCK = 256, STRIDE = BLOCK + 16, MAX_WIDTH = 512, FEW_BYTES = 512 << 10 };
 
 /* The values, or their tangents. */
 typedef struct {
@@ -381,8 +382,15 @@ static void bind_caches(Ctx *c, Stream *stream, int index, int output) {
   if (stream->keys != cache[0].data || stream->values != cache[1].data) az_fail(c, "the cache is not bound in place");
 }
 
+/* Bytes of keys and values, and of their tangents, that one step reads. */
+static int64_t bytes_read(const Job *job) {
+  int64_t positions = 0;
+  for (int64_t b = 0; b < job->batch; b++) positions += job->lengths[b];
+  return positions * job->groups * job->width * 2 * (int64_t)sizeof(bf16) * (1 + job->has_tangent);
+}
+
 /*
- * Attributes: threads, first (first chunks), time, heads, size, scale. Inputs: q [B, T, H, D], k [B, T, K, D], v, positions [B, T],
+ * Attributes: threads, first (first chunks), time, heads, size, alone (few bytes are read by one thread), scale. Inputs: q [B, T, H, D], k [B, T, K, D], v, positions [B, T],
  * cos and sin [P, D/2] or none of the three, lengths [B], keys [B, K, S, W] and values as above; with a tangent: those of q, k, v, keys
  * and values. Outputs: o [B, T, H, D], keys, values (the same memory), and their tangents.
  */
@@ -423,11 +431,12 @@ static void run(Ctx *c) {
   job.queries = job.time == 1 ? 1 : 16 / (job.heads / job.groups);
   job.query_blocks = (job.time + job.queries - 1) / job.queries;
   int64_t units = job.batch * job.groups * job.query_blocks, threads = MAX(1, c->i[0]);
-  job.units_per_task = threads == 1 ? units : MAX(1, units / (8 * threads));
+  const int is_alone = threads == 1 || (c->i[5] && job.time == 1 && bytes_read(&job) < FEW_BYTES);
+  job.units_per_task = is_alone ? units : MAX(1, units / (8 * threads));
   az_par(c, (size_t)((units + job.units_per_task - 1) / job.units_per_task), attend_task, &job);
 }
 
-#define ATTRIBUTES {"threads", "first", "time", "heads", "size"}, {"scale"}, .level = LEVEL_PORTABLE
+#define ATTRIBUTES {"threads", "first", "time", "heads", "size", "alone"}, {"scale"}, .level = LEVEL_PORTABLE
 
 const Op EACH(az_decode_attention_ops)[] = {
     {"DecodeAttention", run, "fffl?f?f?ibb", "f?bb", ATTRIBUTES},

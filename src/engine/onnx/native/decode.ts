@@ -53,6 +53,8 @@ function lowerCachedAttention(e: Emitter, node: Node<'cachedAttention'>): boolea
     time: { int: time },
     heads: { int: heads },
     size: { int: size },
+    // Short layers on blocks leave other threads asleep: to wake one for little attention takes longer than that.
+    alone: { int: e.options.stored.size > 0 ? 1 : 0 },
     scale: { float: node.params.scale },
   };
   const results = [...node.outputs, ...(tangent?.outputs ?? [])];
