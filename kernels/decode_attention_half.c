@@ -390,9 +390,9 @@ static int64_t bytes_read(const Job *job) {
 }
 
 /*
- * Attributes: threads, first (first chunks), time, heads, size, alone (few bytes are read by one thread), scale. Inputs: q [B, T, H, D], k [B, T, K, D], v, positions [B, T],
- * cos and sin [P, D/2] or none of the three, lengths [B], keys [B, K, S, W] and values as above; with a tangent: those of q, k, v, keys
- * and values. Outputs: o [B, T, H, D], keys, values (the same memory), and their tangents.
+ * Attributes: threads, first (first chunks), time, heads, size, alone (one thread, where it has few bytes to read), scale. Inputs:
+ * q [B, T, H, D], k [B, T, K, D], v, positions [B, T], cos and sin [P, D/2] or none of the three, lengths [B], keys [B, K, S, W] and values
+ * as above; with a tangent: those of q, k, v, keys and values. Outputs: o [B, T, H, D], keys, values (the same memory), and their tangents.
  */
 static void run(Ctx *c) {
   enum { Q, K, V, POSITIONS, COS, SIN, LENGTHS, KEYS, VALUES, MOVED_Q, MOVED_K, MOVED_V, MOVED_KEYS };

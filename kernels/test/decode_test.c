@@ -59,7 +59,7 @@ static void test_attention(void) {
       for (int64_t b = 0; b < B; b++) INTS(lengths)[b] = (int32_t)length[b];
       for (int threads = 1; threads <= (step < 2 ? 2 : 1); threads++) {
         Call call = {.table = TABLE(az_decode_attention_ops), .name = "DecodeAttention", .floats = {SCALE}, .num_inputs = 9, .num_outputs = 3};
-        const int64_t ints[] = {threads, step == 0, time, s.h, s.d};
+        const int64_t ints[] = {threads, step == 0, time, s.h, s.d, step % 2};
         memcpy(call.ints, ints, sizeof ints);
         call.in[0] = take(q, begin, time), call.in[1] = take(k, begin, time), call.in[2] = take(v, begin, time);
         call.in[6] = lengths, call.in[7] = keys, call.in[8] = values;
