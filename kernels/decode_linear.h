@@ -30,6 +30,8 @@ typedef struct {
   int num_parts, is_gated; /* gated: y of the first part becomes silu(first)·second */
   float epsilon;
   int64_t m, k, num_panels, num_splits;
+  const float *wanted; /* [M, N] or null: results count where it is at least `limit` */
+  float limit;
 } Job;
 
 /* 1/√(mean x² + epsilon) */
@@ -126,7 +128,7 @@ static inline size_t split_job(Job *job, int64_t threads) {
 }
 
 /* Attributes that all ops here have, and the extents of a job from them. */
-#define LINEAR_ATTRIBUTES {"threads", "gated", "rows", "features", "n0", "n1", "n2", "n3"}, {"epsilon"}, .level = LEVEL_PORTABLE
+#define LINEAR_ATTRIBUTES {"threads", "gated", "rows", "features", "n0", "n1", "n2", "n3"}, {"epsilon", "limit"}, .level = LEVEL_PORTABLE
 
 static inline void read_extents(Ctx *c, Job *job, int num_parts) {
   job->is_gated = (int)c->i[1];

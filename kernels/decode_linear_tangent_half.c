@@ -58,7 +58,7 @@ static inline void widen(const int8_t *from, bf16 *to) {
 typedef struct {
   const bf16 *x, *tx, *w;
   const int8_t *tw;
-  int64_t kt;
+  int64_t kt, ahead; /* tiles to the panel that follows */
 } Panel;
 
 /* Tiles of a direction are widened some tiles before they are multiplied: their stores have left for the cache by then. */
@@ -119,8 +119,8 @@ static void multiply_many(const Panel *p, float *c, float *tc) {
     TILE_ZERO(3);
     for (int64_t t = 0; t < MIN(LAG, p->kt); t++) widen(moves + 2 * t * MOVE_TILE, ring + t % RING * TILE);
     for (int64_t t = 0; t < p->kt; t++) {
-      const char *next = (const char *)(p->w + (p->kt * 2 + half * p->kt + t) * TILE);
-      const char *next_move = (const char *)(p->tw + (p->kt * 2 + half * p->kt + t) * MOVE_TILE);
+      const char *next = (const char *)(p->w + (p->ahead + half * p->kt + t) * TILE);
+      const char *next_move = (const char *)(p->tw + (p->ahead + half * p->kt + t) * MOVE_TILE);
       ask(next, 0, 4);
       if (t + LAG < p->kt) widen(moves + 2 * (t + LAG) * MOVE_TILE, ring + (t + LAG) % RING * TILE);
       ask(next, 4, 4);
@@ -178,7 +178,19 @@ static __attribute__((noinline)) void finish_gated(const Part *part, float c[4][
   }
 }
 
-/* A range of panels for a block of rows. */
+/* Of each panel of a range, whether any of its results counts in any of the rows. */
+static void mark_wanted(const Job *job, const Range *range, uint8_t *is_wanted) {
+  int64_t width = job->part[0].n;
+  memset(is_wanted, 0, (size_t)(range->to - range->from));
+  for (int64_t r = range->first; r < range->first + range->count; r++)
+    for (int64_t p = range->from; p < range->to; p++) {
+      int found = 0;
+      for (int64_t n = p * PANEL; n < MIN((p + 1) * PANEL, width); n++) found |= job->wanted[r * width + n] >= job->limit;
+      is_wanted[p - range->from] |= (uint8_t)found;
+    }
+}
+
+/* A range of panels for a block of rows. Of one part of which not all is wanted, those that nothing is wanted of are left out. */
 static void task(void *arg, size_t index) {
   const Job *job = arg;
   Range range = range_of(job, index);
@@ -188,7 +200,11 @@ static void task(void *arg, size_t index) {
   pack_tangents(job, range.first, range.count, ta);
   float c[4][STEP * PANEL] ALIGNED;
   int64_t configured = 0;
-  for (int64_t p = range.from; p < range.to; p++) {
+  uint8_t *is_wanted = job->wanted ? az_take((size_t)(range.to - range.from)) : NULL;
+  if (is_wanted) mark_wanted(job, &range, is_wanted);
+  for (int64_t p = range.from, next; p < range.to; p = next) {
+    for (next = p + 1; is_wanted && next < range.to && !is_wanted[next - range.from];) next++;
+    if (is_wanted && !is_wanted[p - range.from]) continue;
     int64_t panel;
     const Part *part = part_of(job, p, &panel);
     int64_t at_panel = panel * kt * 2, n = panel * PANEL;
@@ -198,7 +214,7 @@ static void task(void *arg, size_t index) {
       configured = rows;
       for (int i = 0; i < (job->is_gated ? 2 : 1); i++) {
         Panel source = {a + at, ta + at, part[i].plain.weight + at_panel * TILE,
-                        (const int8_t *)part[i].tangent.weight + at_panel * MOVE_TILE, kt};
+                        (const int8_t *)part[i].tangent.weight + at_panel * MOVE_TILE, kt, (next - p) * 2 * kt};
         (rows > 16 ? multiply_many : multiply_few)(&source, c[i], c[2 + i]);
       }
       if (job->is_gated) {
@@ -210,6 +226,7 @@ static void task(void *arg, size_t index) {
     }
   }
   TILE_RELEASE();
+  if (is_wanted) az_give(is_wanted);
   az_give(a);
 }
 
@@ -223,17 +240,21 @@ static const bf16 *direction_of(Ctx *c, const Job *job, const Part *part, int in
 
 /*
  * Attributes as DecodeLinear. Inputs: x [rows, features], gain [features]?, residual?, a bias for each of four parts?, the tangents of all
- * these, then for each part its packed weight and the packed direction. Outputs: y and ty of each part, or of one if gated.
+ * these, wanted [rows, n0]?, then for each part its packed weight and the packed direction. Outputs: y and ty of each part, or of one if
+ * gated. With `wanted` (one part) results are undefined where it is less than attribute `limit` (and where it is not a number).
  */
 static void run(Ctx *c) {
-  enum { X, GAIN, RESIDUAL, BIAS, MOVED = BIAS + MAX_PARTS, WEIGHTS = 2 * MOVED };
+  enum { X, GAIN, RESIDUAL, BIAS, MOVED = BIAS + MAX_PARTS, WANTED = 2 * MOVED, WEIGHTS };
   Job job = {
       .plain = {.x = c->in[X].data, .gain = c->in[GAIN].data, .residual = c->in[RESIDUAL].data},
       .tangent = {.x = c->in[MOVED + X].data, .gain = c->in[MOVED + GAIN].data, .residual = c->in[MOVED + RESIDUAL].data},
       .epsilon = c->f[0],
+      .wanted = c->in[WANTED].data,
+      .limit = c->f[1],
   };
   read_extents(c, &job, (c->num_inputs - WEIGHTS) / 2);
   if (az_size(c->in + MOVED) != job.m * job.k) az_fail(c, "the tangent of x has another size");
+  if (job.wanted && (job.num_parts != 1 || az_size(c->in + WANTED) != job.m * job.part[0].n)) az_fail(c, "what is wanted has another size");
   for (int p = 0; p < job.num_parts; p++) {
     Part *part = job.part + p;
     part->plain = (Side){.weight = weight_of(c, &job, part, WEIGHTS + 2 * p), .bias = c->in[BIAS + p].data};
@@ -246,6 +267,6 @@ static void run(Ctx *c) {
 }
 
 const Op EACH(az_decode_linear_tangent_ops)[] = {
-    {"DecodeLinearTangent", run, "ff?f?f?f?f?f?ff?f?f?f?f?f?b*", "f*", LINEAR_ATTRIBUTES},
+    {"DecodeLinearTangent", run, "ff?f?f?f?f?f?ff?f?f?f?f?f?f?b*", "f*", LINEAR_ATTRIBUTES},
     {0},
 };

@@ -1,6 +1,6 @@
 /*
- * Rows of a vocabulary's width in float32, each read once or twice: log-probabilities of chosen tokens, how log-probabilities move,
- * divergence of two distributions, a draw from one, its mode. A row's result depends on the row alone.
+ * Rows of a vocabulary's width in float32, each read once or twice: log-probabilities of chosen tokens, how log-probabilities move, what they
+ * move a distribution by, divergence of two distributions, a draw from one, its mode. A row's result depends on the row alone.
  */
 #include <math.h>
 #include "lanes.h"
@@ -9,9 +9,10 @@
 enum { BLOCK = 256 };
 
 typedef struct {
-  const float *x, *other, *uniforms;
+  const float *x, *other, *logits, *uniforms, *wanted, *factor;
+  float limit;
   const int64_t *ids;
-  float *y;
+  float *y, *mean, *divergence;
   int64_t *drawn, width, chosen;
 } Job;
 
@@ -64,46 +65,108 @@ static void run_logprob(Ctx *c) {
   az_par(c, (size_t)c->in[0].dim[0], logprob_task, &job);
 }
 
+/*
+ * Numbers of a row that count: all, or those where `wanted` is at least `limit`; others are not read, and of sixteen of which none counts
+ * nothing is done.
+ */
+typedef struct {
+  const float *wanted;
+  float limit;
+} Choice;
+
+INLINE Choice choice_of(const Job *job, int64_t at) { return (Choice){job->wanted ? job->wanted + at : NULL, job->limit}; }
+
+/* Of the n numbers from k on. */
+INLINE int any_counts(const Choice *c, int64_t k, int64_t n) {
+  if (!c->wanted) return 1;
+  if (n == LANES) return v_any_at_least(v_load(c->wanted + k), v_all(c->limit));
+  int found = 0;
+  for (int64_t i = k; i < k + n; i++) found |= c->wanted[i] >= c->limit;
+  return found;
+}
+
+/* n numbers from k on, with another where they do not count. */
+INLINE Vec counted(const Choice *c, const float *x, int64_t k, int64_t n, float otherwise) {
+  Vec v = get(x + k, n);
+  return c->wanted ? v_where_at_least(get(c->wanted + k, n), v_all(c->limit), v, v_all(otherwise)) : v;
+}
+
+/* e^(x − most) of them, zeros elsewhere. */
+INLINE Vec counted_weights(const Choice *c, const float *x, int64_t k, int64_t n, float most) {
+  Vec w = weights(x + k, n, most);
+  return c->wanted ? v_where_at_least(get(c->wanted + k, n), v_all(c->limit), w, v_zero()) : w;
+}
+
+static float greatest_counted(const Choice *c, const float *x, int64_t width) {
+  if (!c->wanted) return greatest(x, width);
+  float most = LOWEST;
+  FOR_LANES(k, n, 0, width) {
+    if (!any_counts(c, k, n)) continue;
+    for (int64_t i = k; i < k + n; i++)
+      if (c->wanted[i] >= c->limit && !(x[i] <= most)) most = x[i];
+  }
+  return most;
+}
+
+/* Σ softmax(x)·t over what counts; 0 where nothing does. */
+static float mean_of(const Choice *c, const float *x, const float *t, int64_t width) {
+  float most = greatest_counted(c, x, width);
+  Vec sum = v_zero(), moved = v_zero();
+  FOR_LANES(k, n, 0, width) {
+    if (!any_counts(c, k, n)) continue;
+    Vec w = counted_weights(c, x, k, n, most);
+    sum = v_add(sum, w);
+    moved = v_fma(w, counted(c, t, k, n, 0), moved);
+  }
+  float mass = v_sum(sum);
+  return mass == 0 ? 0 : v_sum(moved) / mass;
+}
+
+INLINE void put(float *to, int64_t n, Vec v) {
+  if (n == LANES) v_store(to, v);
+  else v_store_first(to, n, v);
+}
+
 static void derivative_task(void *arg, size_t row) {
   const Job *job = arg;
   int64_t at = (int64_t)row * job->width;
-  const float *x = job->x + at, *t = job->other + at;
-  float most = greatest(x, job->width);
-  Vec sum = v_zero(), moved = v_zero();
-  FOR_LANES(k, n, 0, job->width) {
-    Vec w = weights(x + k, n, most);
-    sum = v_add(sum, w);
-    moved = v_fma(w, get(t + k, n), moved);
-  }
-  Vec mean = v_all(v_sum(moved) / v_sum(sum));
-  FOR_LANES(k, n, 0, job->width) {
-    Vec y = v_sub(get(t + k, n), mean);
-    if (n == LANES) v_store(job->y + at + k, y);
-    else v_store_first(job->y + at + k, n, y);
-  }
+  const float *t = job->other + at;
+  const Choice choice = choice_of(job, at);
+  Vec mean = v_all(mean_of(&choice, job->x + at, t, job->width));
+  FOR_LANES(k, n, 0, job->width)
+    put(job->y + at + k, n, v_sub(any_counts(&choice, k, n) ? counted(&choice, t, k, n, 0) : v_zero(), mean));
 }
 
-/* x [N, V], tx [N, V] → tx − Σ softmax(x)·tx: the tangent of ln softmax(x) */
+/*
+ * x [N, V], tx [N, V] → tx − Σ softmax(x)·tx: the tangent of ln softmax(x). With `wanted` [N, V] numbers count, and are read, where it is at
+ * least attribute `limit`: elsewhere x stands for LOWEST and tx for 0.
+ */
 static void run_derivative(Ctx *c) {
-  Job job = {.x = c->in[0].data, .other = c->in[1].data, .width = c->in[0].dim[1]};
+  Job job = {.x = c->in[0].data, .other = c->in[1].data, .width = c->in[0].dim[1], .wanted = c->in[2].data, .limit = c->f[0]};
   job.y = OUT(c, 0, c->in[0].dim[0], job.width);
   az_par(c, (size_t)c->in[0].dim[0], derivative_task, &job);
 }
 
-static void divergence_task(void *arg, size_t row) {
-  const Job *job = arg;
-  const float *a = job->x + (int64_t)row * job->width, *b = job->other + (int64_t)row * job->width;
-  float most_a = greatest(a, job->width), most_b = greatest(b, job->width);
+/* KL(softmax a ‖ softmax b) over what counts. */
+static float divergence_of(const Choice *c, const float *a, const float *b, int64_t width) {
+  float most_a = greatest_counted(c, a, width), most_b = greatest_counted(c, b, width);
   Vec sum_a = v_zero(), sum_b = v_zero(), moved = v_zero();
-  FOR_LANES(k, n, 0, job->width) {
-    Vec w = weights(a + k, n, most_a);
-    Vec apart = v_sub(v_sub(get(a + k, n), v_all(most_a)), v_sub(get(b + k, n), v_all(most_b)));
+  FOR_LANES(k, n, 0, width) {
+    if (!any_counts(c, k, n)) continue;
+    Vec w = counted_weights(c, a, k, n, most_a);
+    Vec apart = v_sub(v_sub(counted(c, a, k, n, 0), v_all(most_a)), v_sub(counted(c, b, k, n, 0), v_all(most_b)));
     sum_a = v_add(sum_a, w);
-    sum_b = v_add(sum_b, weights(b + k, n, most_b));
+    sum_b = v_add(sum_b, counted_weights(c, b, k, n, most_b));
     moved = v_fma(w, apart, moved);
   }
   float total_a = v_sum(sum_a);
-  job->y[row] = v_sum(moved) / total_a - (logf(total_a) - logf(v_sum(sum_b)));
+  return total_a == 0 ? 0 : v_sum(moved) / total_a - (logf(total_a) - logf(v_sum(sum_b)));
+}
+
+static void divergence_task(void *arg, size_t row) {
+  const Job *job = arg;
+  int64_t at = (int64_t)row * job->width;
+  job->y[row] = divergence_of(&(Choice){NULL, 0}, job->x + at, job->other + at, job->width);
 }
 
 /* a, b [N, V] → KL(softmax a ‖ softmax b) [N, 1] */
@@ -111,6 +174,39 @@ static void run_divergence(Ctx *c) {
   Job job = {.x = c->in[0].data, .other = c->in[1].data, .width = c->in[0].dim[1]};
   job.y = OUT(c, 0, c->in[0].dim[0], 1);
   az_par(c, (size_t)c->in[0].dim[0], divergence_task, &job);
+}
+
+/* A row at a time: it is still in the cache when its divergence is measured. */
+static void tilt_task(void *arg, size_t row) {
+  const Job *job = arg;
+  int64_t at = (int64_t)row * job->width;
+  const Choice choice = choice_of(job, at);
+  const float *logits = job->logits + at, *t = job->other + at;
+  float mean = mean_of(&choice, job->x + at, t, job->width);
+  FOR_LANES(k, n, 0, job->width) {
+    Vec before = get(logits + k, n), after = before;
+    if (any_counts(&choice, k, n)) {
+      after = v_add(before, v_mul(v_all(job->factor[row]), v_sub(counted(&choice, t, k, n, 0), v_all(mean))));
+      if (choice.wanted) after = v_where_at_least(before, v_all(job->limit), after, before);
+    }
+    put(job->y + at + k, n, after);
+  }
+  job->mean[row] = mean;
+  job->divergence[row] = divergence_of(&choice, job->y + at, logits, job->width);
+}
+
+/*
+ * logits a [N, V], x [N, V], tx [N, V], factor λ [N, 1] → b = a + λ·(tx − mean) [N, V], mean = Σ softmax(x)·tx [N, 1] and
+ * KL(softmax b ‖ softmax a) [N, 1]. With attribute `cut` only numbers with a of at least attribute `limit` count, and x and tx are read there alone.
+ */
+static void run_tilt(Ctx *c) {
+  Job job = {.logits = c->in[0].data, .x = c->in[1].data, .other = c->in[2].data, .factor = c->in[3].data, .width = c->in[0].dim[1], .limit = c->f[0]};
+  int64_t rows = c->in[0].dim[0];
+  if (c->i[0]) job.wanted = job.logits;
+  job.y = OUT(c, 0, rows, job.width);
+  job.mean = OUT(c, 1, rows, 1);
+  job.divergence = OUT(c, 2, rows, 1);
+  az_par(c, (size_t)rows, tilt_task, &job);
 }
 
 static void draw_task(void *arg, size_t row) {
@@ -169,7 +265,8 @@ static void run_mode(Ctx *c) {
 
 const Op EACH(az_float_vocabulary_ops)[] = {
     {"FloatLogprob", run_logprob, "fl", "f", .level = LEVEL_PORTABLE},
-    {"FloatLogprobTangent", run_derivative, "ff", "f", .level = LEVEL_PORTABLE},
+    {"FloatLogprobTangent", run_derivative, "fff?", "f", {0}, {"limit"}, LEVEL_PORTABLE},
+    {"FloatTilt", run_tilt, "ffff", "fff", {"cut"}, {"limit"}, LEVEL_PORTABLE},
     {"FloatDivergence", run_divergence, "ff", "f", .level = LEVEL_PORTABLE},
     {"FloatDraw", run_draw, "ff", "l", .level = LEVEL_PORTABLE},
     {"FloatMode", run_mode, "f", "l", .level = LEVEL_PORTABLE},

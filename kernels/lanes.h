@@ -100,6 +100,29 @@ INLINE Vec v_max(Vec a, Vec b) { PER_PART(part_max(a.p[i], b.p[i])); }
 INLINE Vec v_min(Vec a, Vec b) { PER_PART(part_min(a.p[i], b.p[i])); }
 INLINE Vec v_sqrt(Vec a) { PER_PART(part_sqrt(a.p[i])); }
 
+/* Whether a number of a is at least that of b. */
+INLINE int v_any_at_least(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(a.p[0], b.p[0], _CMP_GE_OQ) != 0;
+#else
+  int found = 0;
+  for (int i = 0; i < PARTS; i++)
+    for (int j = 0; j < PART; j++) found |= a.p[i][j] >= b.p[i][j];
+  return found;
+#endif
+}
+/* x where a is at least b, else y; lane by lane. */
+INLINE Vec v_where_at_least(Vec a, Vec b, Vec x, Vec y) {
+#if defined(__AVX512F__)
+  return (Vec){{_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.p[0], b.p[0], _CMP_GE_OQ), y.p[0], x.p[0])}};
+#else
+  Vec z;
+  for (int i = 0; i < PARTS; i++)
+    for (int j = 0; j < PART; j++) z.p[i][j] = a.p[i][j] >= b.p[i][j] ? x.p[i][j] : y.p[i][j];
+  return z;
+#endif
+}
+
 /* The first n numbers, 0 ≤ n ≤ 16; the other lanes are 0. */
 INLINE Vec v_load_first(const float *from, int64_t n) {
 #if defined(__AVX512F__)

@@ -1,6 +1,7 @@
 /** Δ of every id after every token of given rows, as a sampler sees it: through the cached steps of decoding. */
 import type { Precision } from '../../src/engine/onnx/emitter.js';
 import type { Tensor } from '../../src/engine/runtime/types.js';
+import { derivativeReader } from '../../src/inference/derivatives.fixture.js';
 import type { Sequence } from '../../src/inference/sequence.js';
 import { createStepRunner } from '../../src/inference/step-runner.js';
 import { perturbedModel } from '../../src/methods/antidistillation/perturb.js';
@@ -33,6 +34,8 @@ async function readSteps(
     promptTokens: Array.from({ length: longest }, (_, index) => tokens[Math.min(index, tokens.length - 1)]),
     tokens: [],
   })) as unknown as Sequence[];
+  const { direction, precision } = options;
+  const reader = direction && derivativeReader(model, direction, { runner, batch: rows.length, precision });
   const found: Float32Array[][] = rows.map(() => []);
   try {
     runner.ensure({ slots: rows.length, capacity: longest }, []);
@@ -42,7 +45,7 @@ async function readSteps(
         sequences,
         rows.map(() => step),
       );
-      const { data } = runner.result(rows.length);
+      const data = await (reader?.read() ?? runner.results(rows.length).logits.data);
       for (const [row, { tokens, responseStart }] of rows.entries()) {
         if (step + 1 < Math.max(1, responseStart) || step + 1 >= tokens.length) continue;
         found[row].push(data.slice(row * vocabSize, (row + 1) * vocabSize));
@@ -50,6 +53,7 @@ async function readSteps(
     }
     return found.flat();
   } finally {
+    reader?.dispose();
     runner.dispose();
   }
 }

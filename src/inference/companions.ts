@@ -4,8 +4,8 @@ import { cacheBytesPerToken, cacheLayout } from './kv-cache.js';
 import { createStepRunner, runnerPrecision, type StepRunner, type StepRunnerOptions } from './step-runner.js';
 
 /**
- * A model whose [B, V] result (logits, or derivatives along `direction`) is wanted for each token beside the sampled model's. It sees
- * the same tokens in the same slots. A processor reads `result(batch)`, which stands when its graph runs.
+ * A model whose results (logits, or what its head reads with the derivatives along `direction`) are wanted for each token beside the
+ * sampled model's. It sees the same tokens in the same slots. A processor reads `results(batch)`, which stand when its graph runs.
  */
 export interface Companion {
   readonly model: LanguageModel;
@@ -60,7 +60,7 @@ export function createJoinedRunner(
     },
     prefill: (step) => together((runner) => runner.prefill(step)),
     decode: (batch, rows, used) => together((runner) => runner.decode(batch, rows, used)),
-    result: main.result,
+    results: main.results,
     dispose() {
       for (const runner of runners) runner.dispose();
       for (const companion of companions) companion.runner = undefined;

@@ -179,7 +179,11 @@ async function perform(
   const { sequences, batch } = action;
   ensure(batch, Math.max(...used) + 1);
   await runner.decode(batch, sequences, used);
-  const { ids, logprobs, statistics } = await sampler.sample({ sequences, batch, logits: runner.result(batch) });
+  const { ids, logprobs, statistics } = await sampler.sample({
+    sequences,
+    batch,
+    logits: runner.results(batch).logits,
+  });
   stats.decodeMs += performance.now() - startedMs;
   stats.numSteps += 1;
   stats.numTokens += sequences.length;

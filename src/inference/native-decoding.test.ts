@@ -6,6 +6,7 @@ import { openRuntime } from '../engine/runtime/open.js';
 import type { TransformerConfig } from '../model/config.js';
 import { createModel, type LanguageModel, withLora } from '../model/language-model.js';
 import { createRandom } from '../support/random.js';
+import { derivativeReader } from './derivatives.fixture.js';
 import { createGenerator, type GeneratorOptions } from './generator.js';
 import type { GenerationRequest } from './request.js';
 import { createScorer } from './score.js';
@@ -112,7 +113,9 @@ async function derivatives(
     }
   }
   await runner.decode(prompts.length, sequences, used);
-  const result = [...runner.result(prompts.length).data];
+  const reader = derivativeReader(model, direction, { runner, batch: prompts.length });
+  const result = [...(await reader.read())];
+  reader.dispose();
   const matrices = [...direction].filter(([key]) => key.endsWith('_proj.weight'));
   if (isLate)
     assert.ok(

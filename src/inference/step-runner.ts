@@ -19,6 +19,9 @@ interface PrefillStep {
   readonly time: number;
 }
 
+/** By name, each a row for each slot. */
+export type StepResults = Readonly<Record<string, Tensor<'float32'>>>;
+
 export interface StepRunner {
   /** Makes room in the cache; see `KvCache.ensure`. */
   ensure(need: CacheSize, used: readonly number[]): void;
@@ -26,11 +29,11 @@ export interface StepRunner {
   prefill(step: PrefillStep): Promise<void>;
   /**
    * One token of every row: row r is slot r. Rows without a decoding sequence are padding, which writes behind what
-   * `used[r]` tokens of the slot hold. The result is in `result(batch)`.
+   * `used[r]` tokens of the slot hold. The results are in `results(batch)`.
    */
   decode(batch: number, rows: readonly Sequence[], used: readonly number[]): Promise<void>;
-  /** [batch, V], one memory for all batches: logits, or what else this runner computes for each token. */
-  result(batch: number): Tensor<'float32'>;
+  /** What this runner computes for each token, one memory for all batches: logits [batch, V], or hidden and tangent.hidden [batch, C]. */
+  results(batch: number): StepResults;
   dispose(): void;
 }
 
@@ -38,8 +41,8 @@ export interface StepRunnerOptions {
   readonly maxBatch: number;
   readonly maxCacheBytes: number;
   /**
-   * A direction in the space of the parameters, by their names: the runner then gives, instead of logits, the derivatives of the
-   * log-probabilities along it, and keeps a second cache for tangents.
+   * A direction in the space of the parameters, by their names: the runner then gives, instead of logits, what a head reads and its
+   * derivatives along the direction, and keeps a second cache for tangents.
    */
   readonly direction?: ReadonlyMap<string, Tensor<'float32'>> | undefined;
   /** Default: the compiler's. */
@@ -82,8 +85,13 @@ export function createStepRunner(
     createKvCache(runtime, layout, maxCacheBytes / (isTangent ? 2 : 1)),
   );
   const [cache, tangentCache] = caches;
-  const resultMemory = runtime.tensor('float32', [maxBatch, config.vocabSize]);
-  const resultOf = new Map<number, Tensor<'float32'>>();
+  const resultMemory = new Map(
+    (isTangent ? ['hidden', tangentName('hidden')] : ['logits']).map((name) => [
+      name,
+      runtime.tensor('float32', [maxBatch, isTangent ? config.hiddenSize : config.vocabSize]),
+    ]),
+  );
+  const resultsOf = new Map<number, StepResults>();
   const kind = isTangent ? 'tangent' : 'logits';
   const tangents = prefixed(Object.fromEntries(direction ?? []));
   const decodes = new Map<number, Bound>();
@@ -110,12 +118,14 @@ export function createStepRunner(
     ...prefixed(tangentCache?.views(firstSlot, batch) ?? {}),
   });
 
-  const result = (batch: number): Tensor<'float32'> => {
-    const known = resultOf.get(batch);
+  const results = (batch: number): StepResults => {
+    const known = resultsOf.get(batch);
     if (known !== undefined) return known;
-    const view = runtime.view(resultMemory, 0, [batch, config.vocabSize]);
-    resultOf.set(batch, view);
-    return view;
+    const views = Object.fromEntries(
+      [...resultMemory].map(([name, memory]) => [name, runtime.view(memory, 0, [batch, memory.shape[1]])]),
+    );
+    resultsOf.set(batch, views);
+    return views;
   };
 
   const bindDecode = (batch: number): Bound => {
@@ -127,13 +137,13 @@ export function createStepRunner(
       `decode/${kind}/${model.architectureKey}/${batch}/${capacity}`,
       (g) => {
         if (!isTangent) buildDecodeGraph(g, config, { batch, capacity, precision }, lora);
-        else buildTangentGraph(g, config, { batch, time: 1, capacity, firstChunk: false, precision }, { head: true });
+        else buildTangentGraph(g, config, { batch, time: 1, capacity, firstChunk: false, precision }, { isLast: true });
       },
       {
         ...sharedTensors(),
         ...cacheViews(0, batch),
         ...feeds,
-        [isTangent ? 'derivatives' : 'logits']: result(batch),
+        ...results(batch),
       },
       { precision, constantWeights: true },
     );
@@ -158,7 +168,7 @@ export function createStepRunner(
     const binding = compiler.bind(
       `prefill/${kind}/${model.architectureKey}/${name}`,
       (g) => {
-        if (isTangent) buildTangentGraph(g, config, shape, { head: false });
+        if (isTangent) buildTangentGraph(g, config, shape, { isLast: false });
         else buildPrefillGraph(g, config, shape, lora);
       },
       { ...sharedTensors(), ...cacheViews(firstSlot, batch), ...feeds },
@@ -205,12 +215,12 @@ export function createStepRunner(
       bound.total.data[0] = longest;
       await bound.binding.run();
     },
-    result,
+    results,
     dispose() {
       releaseAll();
       for (const each of caches) each.dispose();
-      resultMemory.dispose();
-      resultOf.clear();
+      for (const memory of resultMemory.values()) memory.dispose();
+      resultsOf.clear();
     },
   };
 }

@@ -30,7 +30,8 @@ import { lowerAdd } from './native/sum.js';
 import { vocabularyLowerings } from './native/vocabulary.js';
 
 export const nativeLoweringTable: NativeLoweringTable = {
-  add: [lowerAdd],
+  ...vocabularyLowerings,
+  add: [...vocabularyLowerings.add, lowerAdd],
   reshape: [lowerReshape],
   scatterAddRows: [lowerScatterAddRows],
   linear: [lowerLinear, floatLinear],
@@ -51,7 +52,6 @@ export const nativeLoweringTable: NativeLoweringTable = {
   attentionTangent: [floatAttentionTangent],
   cachedAttention: [floatCachedAttention],
   cachedAttentionTangent: [floatCachedAttentionTangent],
-  ...vocabularyLowerings,
 };
 
 /**

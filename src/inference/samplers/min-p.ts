@@ -11,6 +11,7 @@ const limit = (sampler: SamplerSettings): number => (isGreedy(sampler) ? 1 : sam
  */
 export const minP: LogitsProcessor = {
   name: 'minP',
+  excludes: true,
   isNeeded: (sequences) => sequences.some(({ sampler }) => limit(sampler) > 0),
   size: () => 0,
   columns: (shape) => ({

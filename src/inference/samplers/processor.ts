@@ -21,6 +21,14 @@ export interface SamplingStep {
   readonly logits: Tensor<'float32'>;
 }
 
+/** What a processor builds its part of the graph from, beside the logits. */
+export interface BuildInputs {
+  readonly columns: Readonly<Record<string, Value>>;
+  readonly shape: StepShape;
+  /** Whether some tokens may be left out already. */
+  readonly isCut: boolean;
+}
+
 /**
  * A composable piece of the sampling graph. Settings differ from row to row, so they enter as columns ([B, 1] inputs, or wider)
  * and rows of different settings share one graph; only what changes the graph itself is a static `size`.
@@ -31,6 +39,8 @@ export interface LogitsProcessor {
   readonly variant?: string;
   /** Where it acts; default 'beforeTruncation', between the temperature and top-k, top-p and min-p. */
   readonly position?: 'beforeTemperature' | 'beforeTruncation' | 'afterTruncation';
+  /** Whether it leaves tokens out: gives them the logit EXCLUDED. Default false. */
+  readonly excludes?: boolean;
   /** What it does to the distribution, for the record of a trace. Settings of single sequences belong to the sequence. */
   readonly settings?: Readonly<Record<string, unknown>>;
   /** Numbers it gives for each token drawn, by name. */
@@ -50,7 +60,7 @@ export interface LogitsProcessor {
   build(
     g: GraphBuilder,
     logits: Value,
-    inputs: { readonly columns: Readonly<Record<string, Value>>; readonly shape: StepShape },
+    inputs: BuildInputs,
   ): { readonly logits: Value; readonly check?: Value; readonly statistics?: Readonly<Record<string, Value>> };
   /** Writes the settings of a sequence, which stands in row `row`, into the columns. */
   fill(columns: TensorMap, row: number, sequence: Sequence, shape: StepShape): void;

@@ -173,6 +173,11 @@ function bindSampling(compiler: Compiler, key: string, shape: SamplingShape, log
   const ids = own(runtime.tensor('int64', [batch]));
   const logprobs = own(runtime.tensor('float32', [batch, 1]));
   if (uniforms !== undefined) named.uniforms = uniforms;
-  const binding = compiler.bind(key, (g) => buildSamplingGraph(g, shape), { ...named, ids, logprobs });
+  const binding = compiler.bind(
+    key,
+    (g) => buildSamplingGraph(g, shape),
+    { ...named, ids, logprobs },
+    { constantWeights: true },
+  );
   return { binding, columns, checks, uniforms, ids, logprobs, statistics, owned };
 }

@@ -48,6 +48,7 @@ export function buildSamplingGraph(
   let logits =
     unnamed.length === 0 ? raw : add(g, raw, g.constant('float32', [1, vocabSize], maskOf(unnamed, vocabSize)));
   const statistics = new Map<string, Value>();
+  let isCut = unnamed.length > 0;
   for (const { processor, size } of stages) {
     const shape = { batch, vocabSize, size };
     const columns = Object.fromEntries(
@@ -56,7 +57,8 @@ export function buildSamplingGraph(
         g.input(`${processor.name}.${name}`, type.dtype, type.shape),
       ]),
     );
-    const built = processor.build(g, logits, { columns, shape });
+    const built = processor.build(g, logits, { columns, shape, isCut });
+    isCut ||= processor.excludes === true;
     logits = built.logits;
     if (built.check !== undefined) g.output(`${processor.name}.check`, built.check);
     for (const name of processor.statistics ?? []) statistics.set(name, built.statistics![name]);

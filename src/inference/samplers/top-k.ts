@@ -11,6 +11,7 @@ const limit = (sampler: SamplerSettings): number => (isGreedy(sampler) ? 0 : sam
 /** Keeps z ≥ the k-th largest z of the row (so all of those equal to it). */
 export const topK: LogitsProcessor = {
   name: 'topK',
+  excludes: true,
   isNeeded: (sequences) => sequences.some(({ sampler }) => limit(sampler) > 0),
   size(sequences, vocabSize) {
     const most = Math.max(...sequences.map(({ sampler }) => limit(sampler)));

@@ -29,6 +29,7 @@ const limit = (sampler: SamplerSettings): number => (isGreedy(sampler) ? 1 : sam
  */
 export const topP: LogitsProcessor = {
   name: 'topP',
+  excludes: true,
   isNeeded: (sequences) => sequences.some(({ sampler }) => limit(sampler) < 1),
   size: (_, vocabSize) => Math.min(FIRST_SIZE, vocabSize),
   columns: (shape) => ({

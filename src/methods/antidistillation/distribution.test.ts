@@ -93,7 +93,9 @@ async function frequencies(
   const vocabSize = logits.length;
   const batch = NUM_DRAWS;
   const row = { promptTokens: seen, tokens: [], sampler: samplerSchema.parse(settings) } as unknown as Sequence;
-  const companions = [{ model: { config: { vocabSize } } } as Companion];
+  // Hidden states (1) and a head of zeros that moves by Δ: log-probabilities move by Δ and a constant.
+  const companions = [{ model: { config: { vocabSize, hiddenSize: 1 } } } as Companion];
+  const given: Record<string, Float32Array> = { hidden: new Float32Array(batch).fill(1), tangentHead: delta };
   const tilt = createTilt({ lambda, estimator: 'jvp', epsilon: 0, order, permuted: false, companions, proxy: {} });
   const tail = order === 'paper' ? [temperature, topK, topP, minP, tilt] : [tilt, temperature, topK, topP, minP];
   const stages = [createRepetitionPenalty(), ...tail]
@@ -123,7 +125,7 @@ async function frequencies(
     const own = Object.fromEntries(
       Object.entries(processor.columns(shape)).map(([name, { dtype, shape: extents }]) => [
         name,
-        runtime.tensor(dtype, extents, name === 'derivatives' ? repeated(delta) : undefined),
+        runtime.tensor(dtype, extents, given[name]),
       ]),
     );
     for (let index = 0; index < batch; index++) processor.fill(own, index, row, shape);

@@ -6,6 +6,7 @@ import {
   exponential,
   fill,
   gatherElements,
+  lessOrEqual,
   logSoftmax,
   multiply,
   reduceSum,
@@ -15,10 +16,11 @@ import {
 import type { TensorType, Value } from '../../engine/graph/types.js';
 import type { Tensor } from '../../engine/runtime/types.js';
 import type { Companion } from '../../inference/companions.js';
-import { column, type LogitsProcessor, type StepShape } from '../../inference/samplers/processor.js';
+import { column, EXCLUDED, type LogitsProcessor, type StepShape } from '../../inference/samplers/processor.js';
 import { isGreedy } from '../../inference/samplers/settings.js';
 import { invariant } from '../../support/errors.js';
 import { createRandom, deriveSeed } from '../../support/random.js';
+import { type DeltaSource, derivativeSource, differenceSource } from './delta-source.js';
 import type { EstimatorKind } from './estimators.js';
 import { withZeros } from './with-zeros.js';
 
@@ -42,55 +44,40 @@ export interface TiltOptions {
   readonly proxy: Readonly<Record<string, unknown>>;
 }
 
-/** Adds λΔ to the logits. Statistics of each token drawn: `delta` (its Δ) and `klNats` = KL(tilted ‖ untilted) of its distribution. */
+/**
+ * Adds λΔ to the logits. Statistics of each token drawn: `delta` (its Δ) and `klNats` = KL(tilted ‖ untilted) of its distribution. Where
+ * top-k, top-p or min-p leave tokens out, Δ is that of the proxy's distribution over the tokens left: a constant of the position apart, which
+ * changes nothing that is drawn and spares the proxy's head most of its work.
+ */
 export function createTilt(options: TiltOptions): LogitsProcessor {
-  const { lambda, estimator, epsilon, order, permuted, companions, unsharedIds = [], proxy } = options;
-  const isExact = estimator === 'jvp';
-  const sources = isExact ? ['derivatives'] : ['forward', 'backward'];
-  invariant(companions.length === sources.length, `${estimator} needs ${sources.length} companions`);
-  const span = estimator === 'central' ? 2 * epsilon : epsilon;
+  const { lambda, estimator, epsilon, order, permuted, unsharedIds = [], proxy } = options;
+  const source = sourceOf(options);
+  // A constant would change what is drawn where some Δ are 0 by decision, and where Δ of tokens left out are shuffled in.
+  const isFree = ({ vocabSize }: StepShape): boolean =>
+    !permuted && unsharedIds.length === 0 && source.vocabSize >= vocabSize;
 
   return {
     name: permuted ? 'permutation' : 'antidistillation',
-    variant: [estimator, order, ...companions.map(({ model }) => model.config.vocabSize), ...unsharedIds].join('/'),
+    variant: [source.variant, order, ...unsharedIds].join('/'),
     position: order === 'paper' ? 'afterTruncation' : 'beforeTemperature',
-    settings: { lambda, estimator, ...(isExact ? {} : { epsilon }), order, proxy },
+    settings: { lambda, estimator, ...(estimator === 'jvp' ? {} : { epsilon }), order, proxy },
     statistics: ['delta', 'klNats'],
     isNeeded: (sequences) => sequences.some(({ sampler }) => !isGreedy(sampler)),
     size: () => 0,
     columns(shape) {
       const { batch, vocabSize } = shape;
-      const proxyType = (companion: Companion): TensorType => ({
-        dtype: 'float32',
-        shape: [batch, companion.model.config.vocabSize],
-      });
       const shuffled: Record<string, TensorType> = permuted
         ? {
             permutation: { dtype: 'int64', shape: [batch, vocabSize] },
             signs: { dtype: 'float32', shape: [batch, vocabSize] },
           }
         : {};
-      return {
-        lambda: column(shape),
-        /** 1 / span of the difference. */
-        slope: column(shape),
-        ...Object.fromEntries(sources.map((name, index) => [name, proxyType(companions[index])])),
-        ...shuffled,
-      };
+      return { lambda: column(shape), ...source.columns(batch), ...shuffled };
     },
-    supplied: (batch) =>
-      Object.fromEntries(
-        sources.map((name, index) => {
-          const { runner } = companions[index];
-          invariant(runner !== undefined, 'the companions of a tilt belong to the generator that samples with it');
-          return [name, runner.result(batch)];
-        }),
-      ),
-    build(g, logits, { columns, shape }) {
-      const numbers = (name: string) => (order === 'paper' ? logSoftmax(g, columns[name]) : columns[name]);
-      const estimated = isExact
-        ? columns.derivatives
-        : multiply(g, subtract(g, numbers('forward'), numbers('backward')), columns.slope);
+    supplied: (batch) => source.supplied(batch),
+    build(g, logits, { columns, shape, isCut }) {
+      const support = isCut && isFree(shape) ? supportOf(g, logits, source.vocabSize) : undefined;
+      const estimated = source.build(g, columns, support);
       const fitted = withZeros(g, fitVocabulary(g, estimated, shape), unsharedIds);
       const delta = permuted ? multiply(g, gatherElements(g, fitted, columns.permutation), columns.signs) : fitted;
       const tilted = add(g, logits, multiply(g, columns.lambda, delta));
@@ -99,7 +86,7 @@ export function createTilt(options: TiltOptions): LogitsProcessor {
     fill(columns, row, { sampler }) {
       // A greedy row among drawn ones takes the teacher's likeliest token, in whichever order λΔ comes.
       columns.lambda.data[row] = isGreedy(sampler) ? 0 : lambda;
-      columns.slope.data[row] = 1 / span;
+      source.fill(columns, row);
     },
     ...(permuted && {
       async prepare({ sequences }, columns) {
@@ -112,6 +99,26 @@ export function createTilt(options: TiltOptions): LogitsProcessor {
       },
     }),
   };
+}
+
+function sourceOf({ estimator, epsilon, order, companions }: TiltOptions): DeltaSource {
+  const needed = estimator === 'jvp' ? 1 : 2;
+  invariant(companions.length === needed, `${estimator} needs ${needed} companions`);
+  if (estimator === 'jvp') return derivativeSource(companions[0]);
+  const [forward, backward] = companions;
+  const span = estimator === 'central' ? 2 * epsilon : epsilon;
+  return differenceSource([forward, backward], { kind: estimator, span, raw: order === 'reference-code' });
+}
+
+/** Below it is no logit but EXCLUDED, whatever temperature has divided that. */
+const LEAST_LOGIT = EXCLUDED * 1e-10;
+
+/** Which tokens are not left out, bool [B, width]; the proxy's rows beyond the teacher's are. */
+function supportOf(g: GraphBuilder, logits: Value, width: number): Value {
+  const [batch, vocabSize] = logits.shape;
+  const missing = width - vocabSize;
+  const wide = missing === 0 ? logits : concat(g, [logits, fill(g, [batch, missing], EXCLUDED)], 1);
+  return lessOrEqual(g, fill(g, [], LEAST_LOGIT), wide);
 }
 
 /** Δ of a proxy whose embedding has more or fewer padding rows than the teacher's: cut, or filled with zeros. */

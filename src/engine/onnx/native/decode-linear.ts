@@ -115,14 +115,27 @@ function emitPlain(e: Emitter, group: Group): void {
   bindAll(e, results, e.native(op, inputs, { ...attributesOf(e, group, norm), ...formats }, outputs));
 }
 
+interface Moving {
+  readonly moves: readonly Move[];
+  readonly movedResults: readonly Value[];
+  readonly movedResidual?: Value;
+}
+
+/** Results count where `values` [rows, V] is at least `limit`. */
+interface Wanted {
+  readonly values: Value;
+  readonly limit: number;
+}
+
 /** The same with the tangents; `movedResults` goes with `results`. */
-function emitMoving(
-  e: Emitter,
-  group: Group,
-  moving: { moves: readonly Move[]; movedResults: readonly Value[]; movedResidual?: Value },
-): void {
+function emitMoving(e: Emitter, group: Group, moving: Moving): void {
+  const all = group.results.flatMap((value, index) => [value, moving.movedResults[index]]);
+  bindAll(e, all, emitMoves(e, group, moving));
+}
+
+/** Names of results and their tangents in turn. */
+function emitMoves(e: Emitter, group: Group, { moves, movedResults, movedResidual }: Moving, wanted?: Wanted): Name[] {
   const { layers, results, residual } = group;
-  const { moves, movedResults, movedResidual } = moving;
   const [x] = layers[0].inputs;
   const { tx } = moves[0];
   const before = normBefore(e, x);
@@ -143,14 +156,22 @@ function emitMoving(
       e,
       moves.map(({ tBias }) => tBias),
     ),
+    optional(e, wanted?.values),
     ...layers.flatMap(({ inputs: [, weight] }, index) => [
       panelsOf(e, weight),
       e.packedOf([moves[index].tWeight], 'direction'),
     ]),
   ];
-  const all = results.flatMap((value, index) => [value, movedResults[index]]);
-  const outputs = all.map(typeOf);
-  bindAll(e, all, e.native('DecodeLinearTangent', inputs, attributesOf(e, group, norm), outputs));
+  const outputs = results.flatMap((value, index) => [value, movedResults[index]]).map(typeOf);
+  const attributes = { ...attributesOf(e, group, norm), ...(wanted && { limit: { float: wanted.limit } }) };
+  return e.native('DecodeLinearTangent', inputs, attributes, outputs);
+}
+
+/** A layer and its tangent where they count; elsewhere their numbers are undefined. The layer moves (`moveOf`). */
+export function emitWantedMove(e: Emitter, layer: Node<'linear'>, move: Move, wanted: Wanted): readonly [Name, Name] {
+  const group = { layers: [layer], results: layer.outputs };
+  const [y, ty] = emitMoves(e, group, { moves: [move], movedResults: [move.ty] }, wanted);
+  return [y, ty];
 }
 
 export function lowerDecodeLinear(e: Emitter, node: Node<'linear'>): boolean {

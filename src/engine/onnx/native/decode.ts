@@ -86,9 +86,9 @@ function lowerGatherRows(e: Emitter, { inputs: [table, ids], outputs: [y] }: Nod
 export const decodeLoweringTable: NativeLoweringTable = {
   gatherRows: [lowerGatherRows],
   linear: [lowerDecodeLinear],
-  add: [lowerDecodeSum],
+  ...vocabularyLowerings,
+  add: [...vocabularyLowerings.add, lowerDecodeSum],
   swiglu: [lowerDecodeGated],
   cachedAttention: [lowerCachedAttention],
   cachedAttentionTangent: [lowerCachedAttentionTangent],
-  ...vocabularyLowerings,
 };

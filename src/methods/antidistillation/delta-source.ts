@@ -1,0 +1,91 @@
+/** Where the sampler's graph takes Δ from: what companion models give for each token. */
+import type { GraphBuilder } from '../../engine/graph/builder.js';
+import { logSoftmax, multiply, select, subtract } from '../../engine/graph/ops.js';
+import type { TensorType, Value } from '../../engine/graph/types.js';
+import type { TensorMap } from '../../engine/runtime/types.js';
+import type { Companion } from '../../inference/companions.js';
+import { excluded } from '../../inference/samplers/processor.js';
+import type { StepResults } from '../../inference/step-runner.js';
+import { movedLogprobs, tangentName } from '../../inference/tangent-graph.js';
+import { headParameterName } from '../../model/parameters.js';
+import { invariant } from '../../support/errors.js';
+
+export interface DeltaSource {
+  /** Of the proxy's embedding. */
+  readonly vocabSize: number;
+  /** Tells its graph from that of other sources. */
+  readonly variant: string;
+  columns(batch: number): Readonly<Record<string, TensorType>>;
+  supplied(batch: number): TensorMap;
+  /**
+   * Δ [B, V]. With a support (bool [B, V]) that of the proxy's distribution cut to it and renormalised: a constant of the row apart from
+   * Δ in it, and no number to use outside.
+   */
+  build(g: GraphBuilder, columns: Readonly<Record<string, Value>>, support: Value | undefined): Value;
+  /** Writes what stands in columns of its own. */
+  fill(columns: TensorMap, row: number): void;
+}
+
+/** Δ = d/dt log p(· ; θ + t·g), from what a companion's head reads and how that moves. */
+export function derivativeSource(companion: Companion): DeltaSource {
+  const { model, direction } = companion;
+  const { vocabSize, hiddenSize } = model.config;
+  return {
+    vocabSize,
+    variant: `jvp/${vocabSize}x${hiddenSize}`,
+    columns(batch) {
+      const [states, matrix] = [matrixType(batch, hiddenSize), matrixType(vocabSize, hiddenSize)];
+      return { hidden: states, tangentHidden: states, head: matrix, tangentHead: matrix };
+    },
+    supplied(batch) {
+      const { hidden, [tangentName('hidden')]: tangentHidden } = resultsOf(companion, batch);
+      const name = headParameterName(model.config);
+      const [head, tangentHead] = [model.parameters.get(name), direction?.get(name)];
+      invariant(head !== undefined && tangentHead !== undefined, 'a companion that moves has a head and its direction');
+      return { hidden, tangentHidden, head, tangentHead };
+    },
+    build: (g, { hidden, tangentHidden, head, tangentHead }, support) =>
+      movedLogprobs(g, { hidden, tangentHidden, head, tangentHead }, support),
+    fill: () => {},
+  };
+}
+
+/**
+ * Δ = (f₊ − f₋) / span of two companions, the one stepped forward first; f is log p, or the logits themselves with `raw`, as the authors'
+ * released program has it.
+ */
+export function differenceSource(
+  companions: readonly [Companion, Companion],
+  { kind, span, raw }: { kind: string; span: number; raw: boolean },
+): DeltaSource {
+  const { vocabSize } = companions[0].model.config;
+  return {
+    vocabSize,
+    variant: `${kind}/${raw ? 'logits' : 'logprobs'}/${vocabSize}`,
+    columns: (batch) => ({
+      forward: matrixType(batch, vocabSize),
+      backward: matrixType(batch, vocabSize),
+      /** 1 / span of the difference. */
+      slope: matrixType(batch, 1),
+    }),
+    supplied(batch) {
+      const [forward, backward] = companions.map((companion) => resultsOf(companion, batch).logits);
+      return { forward, backward };
+    },
+    build(g, { forward, backward, slope }, support) {
+      const kept = (logits: Value) => (support === undefined ? logits : select(g, support, logits, excluded(g)));
+      const numbers = (logits: Value) => (raw ? logits : logSoftmax(g, kept(logits)));
+      return multiply(g, subtract(g, numbers(forward), numbers(backward)), slope);
+    },
+    fill({ slope }, row) {
+      slope.data[row] = 1 / span;
+    },
+  };
+}
+
+const matrixType = (rows: number, width: number): TensorType => ({ dtype: 'float32', shape: [rows, width] });
+
+function resultsOf({ runner }: Companion, batch: number): StepResults {
+  invariant(runner !== undefined, 'the companions of a tilt belong to the generator that samples with it');
+  return runner.results(batch);
+}
