@@ -265,8 +265,8 @@ static void run_mode(Ctx *c) {
 
 const Op EACH(az_float_vocabulary_ops)[] = {
     {"FloatLogprob", run_logprob, "fl", "f", .level = LEVEL_PORTABLE},
-    {"FloatLogprobTangent", run_derivative, "fff?", "f", {0}, {"limit"}, LEVEL_PORTABLE},
-    {"FloatTilt", run_tilt, "ffff", "fff", {"cut"}, {"limit"}, LEVEL_PORTABLE},
+    {"FloatLogprobTangent", run_derivative, "fff?", "f", .floats = {"limit"}, .level = LEVEL_PORTABLE},
+    {"FloatTilt", run_tilt, "ffff", "fff", .ints = {"cut"}, .floats = {"limit"}, .level = LEVEL_PORTABLE},
     {"FloatDivergence", run_divergence, "ff", "f", .level = LEVEL_PORTABLE},
     {"FloatDraw", run_draw, "ff", "l", .level = LEVEL_PORTABLE},
     {"FloatMode", run_mode, "f", "l", .level = LEVEL_PORTABLE},

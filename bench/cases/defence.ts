@@ -65,9 +65,34 @@ export const defence: BenchCase = {
         return { setting, threads: count, series: [...series, ...reference] };
       }),
     );
-    return [...speed, ...(await memoryGroups(context))];
+    return [...speed, ...realGroups(context), ...(await memoryGroups(context))];
   },
 };
+
+/** The least probability of a token beside the likeliest: as the recipes of word problems sample. */
+const MIN_P = 0.05;
+
+/** A model that has learnt something: its distributions leave little after a cut. */
+function realGroups({ threads, seconds, model, log }: BenchContext): Group[] {
+  if (model === undefined) {
+    log('defence: no model for the rows on a real one; give one with --model FILE.gguf');
+    return [];
+  }
+  return threads.flatMap((count) =>
+    [0, MIN_P].map((minP): Group => {
+      const options = {
+        ...{ pair: '135 M', model, minP, threads: count, batch: 32, prompt: 64, newTokens: 24 },
+        ...{ seconds, precision: 'bfloat16' },
+      };
+      const cut = minP === 0 ? 'nothing cut' : `min-p ${minP}`;
+      return {
+        setting: `bfloat16, SmolLM2-135M, batch 32, ${cut}`,
+        threads: count,
+        series: [{ who: 'azeotrope', command: { kind: 'measure', name: 'defence', options } }],
+      };
+    }),
+  );
+}
 
 /** A teacher and a proxy opened from files. Central differences are float32 in every precision. */
 async function memoryGroups({ scratch }: BenchContext): Promise<Group[]> {

@@ -122,8 +122,8 @@ const TARGETS: readonly Target[] = [
       ),
     ),
   ]),
-  ...['9 M', '135 M']
-    .map((pair) => `bfloat16, ${pair}, batch 32`)
+  ...['9 M, batch 32', '135 M, batch 32', 'SmolLM2-135M, batch 32, nothing cut', 'SmolLM2-135M, batch 32, min-p 0.05']
+    .map((pair) => `bfloat16, ${pair}`)
     .map((setting) =>
       atMost(
         `defended ${setting}: exact derivative / plain`,

@@ -5,13 +5,21 @@ import { createGenerator, type Generator } from '../../src/inference/generator.j
 import { createDefence } from '../../src/methods/antidistillation/defence.js';
 import type { EstimatorKind } from '../../src/methods/antidistillation/estimators.js';
 import type { ProxyArtefact } from '../../src/methods/antidistillation/proxy.js';
-import type { LanguageModel } from '../../src/model/language-model.js';
+import { openCheckpoint } from '../../src/model/checkpoint.js';
+import { type LanguageModel, loadModel } from '../../src/model/language-model.js';
+import { invariant } from '../../src/support/errors.js';
 import { median } from '../../src/support/statistics.js';
+import { encodeChat } from '../../src/tokenizer/chat.js';
+import { openTokenizer } from '../../src/tokenizer/open.js';
 import { randomModel, randomTokens, withCompiler } from './session.js';
 import { type DefencePair, defencePairs, flopPerToken } from './shapes.js';
 
 interface DefenceOptions {
+  /** Shapes with random weights, or a model file: then the proxy is its first layers. */
   readonly pair: DefencePair;
+  readonly model?: string;
+  /** Tokens less likely than this share of the likeliest are left out, in plain sampling too. Default 0: none. */
+  readonly minP?: number;
   readonly threads: number;
   readonly batch: number;
   readonly prompt: number;
@@ -24,9 +32,8 @@ const ESTIMATORS: readonly EstimatorKind[] = ['central', 'jvp'];
 
 export function measure(options: DefenceOptions): Promise<object> {
   const work = async (compiler: Compiler): Promise<object> => {
-    const { batch, prompt, newTokens, pair } = options;
-    const teacher = randomModel(compiler, defencePairs[pair].teacher);
-    const proxyModel = randomModel(compiler, defencePairs[pair].proxy);
+    const { batch, prompt, newTokens, minP = 0 } = options;
+    const { teacher, proxyModel, prompts } = await openPair(compiler, options);
     const proxy = randomProxy(proxyModel);
     const defences = ESTIMATORS.map((estimator) => createDefence(proxyModel, proxy, { estimator }));
     const generators: readonly Generator[] = [
@@ -38,8 +45,9 @@ export function measure(options: DefenceOptions): Promise<object> {
     const run = async (generator: Generator): Promise<number> => {
       const requests = Array.from({ length: batch }, (_, row) => ({
         id: String(row),
-        promptTokens: randomTokens(prompt, teacher.config.vocabSize, `${row}`),
+        promptTokens: prompts[row],
         maxTokens: newTokens,
+        sampler: { minP },
       }));
       const { decodeMs } = await generator.generate(requests);
       return decodeMs;
@@ -67,6 +75,59 @@ export function measure(options: DefenceOptions): Promise<object> {
     };
   };
   return withCompiler(options.threads, work, options.precision);
+}
+
+interface Pair {
+  readonly teacher: LanguageModel;
+  readonly proxyModel: LanguageModel;
+  /** Of `prompt` tokens each. */
+  readonly prompts: readonly (readonly number[])[];
+}
+
+async function openPair(compiler: Compiler, { pair, model, batch, prompt }: DefenceOptions): Promise<Pair> {
+  const shapes = defencePairs[pair];
+  if (model === undefined) {
+    const { vocabSize } = shapes.teacher;
+    const prompts = Array.from({ length: batch }, (_, row) => randomTokens(prompt, vocabSize, `${row}`));
+    return {
+      teacher: randomModel(compiler, shapes.teacher),
+      proxyModel: randomModel(compiler, shapes.proxy),
+      prompts,
+    };
+  }
+  const checkpoint = await openCheckpoint(model);
+  try {
+    const { config, tokenizerSource } = checkpoint;
+    invariant(tokenizerSource !== undefined, `${model} has no tokenizer`);
+    // Dequantised, as fine-tuned models are; what is asked never ends, so that every row gives all of its tokens.
+    const load = (numLayers: number) =>
+      loadModel(compiler, {
+        config: { ...config, numLayers, eosTokenIds: [] },
+        read: checkpoint.read,
+        blocks: () => undefined,
+      });
+    const tokenizer = openTokenizer(tokenizerSource);
+    const prompts = Array.from({ length: batch }, (_, row) =>
+      encodeChat(tokenizer, [{ role: 'user', content: question(row) }]).slice(-prompt),
+    );
+    return { teacher: load(config.numLayers), proxyModel: load(shapes.proxy.numLayers), prompts };
+  } finally {
+    checkpoint.dispose();
+  }
+}
+
+/** What a chat model is asked: each row something else, longer than the prompts of the measurements. */
+function question(row: number): string {
+  const [people, things] = [
+    ['Maria', 'a baker', 'Tom', 'the school', 'Aisha', 'a farmer', 'my uncle', 'the library'],
+    ['apples', 'books', 'tickets', 'boxes of pens', 'eggs', 'kilometres', 'stamps', 'bottles of milk'],
+  ].map((words, index) => words[(row * (index + 3)) % words.length]);
+  const [first, second] = [12 + 7 * row, 3 + (row % 5)];
+  return (
+    `On Monday ${people} counted ${first} ${things}. On Tuesday there were ${second} times as many, on Wednesday half of what ` +
+    `there had been on Monday and Tuesday together, and on Thursday nothing was left but ${second + 2}. How many ${things} were ` +
+    'there on Wednesday, and how many had gone by Thursday? Explain each step, then give the answer.'
+  );
 }
 
 /** A gradient of random signs: what it holds changes no cost. */

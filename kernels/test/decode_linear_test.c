@@ -117,7 +117,7 @@ static void norm_row(const float *x, const float *tx, const float *g, const floa
   }
 }
 
-enum { MOVED = 7, WEIGHTS = 14 };
+enum { MOVED = 7, WANTED = 14, WEIGHTS };
 
 static void test_tangent(void) {
   static const int64_t shapes[][4] = {{1, 1, 1, 0}, {3, 40, 33, 1}, {17, 33, 40, 2}, {20, 64, 70, 3}, {33, 100, 5, 1}};
@@ -179,6 +179,36 @@ static void test_tangent(void) {
   }
 }
 
+/* Where results are wanted they are the same bits as if all were; panels of which nothing is are left as they were. */
+static void test_wanted(void) {
+  static const int64_t shapes[][3] = {{1, 40, 100}, {5, 72, 131}, {32, 33, 200}, {37, 64, 300}};
+  enum { PANEL = 32 };
+  for (int s = 0; s < 4; s++) {
+    const int64_t rows = shapes[s][0], k = shapes[s][1], n = shapes[s][2];
+    Tensor tw, wanted = tensor_of(4, SHAPE(rows, n));
+    Call all = {.table = TABLE(az_decode_linear_tangent_ops), .name = "DecodeLinearTangent", .ints = {1, 0, rows, k, n}, .num_inputs = WEIGHTS + 2};
+    all.in[0] = WAVES(1, rows, k), all.in[MOVED] = WAVES(2, rows, k);
+    all.in[WEIGHTS] = pack(exact_waves(3, n, k)), all.in[WEIGHTS + 1] = pack_direction(WAVES(4, n, k), &tw);
+    Call some = all;
+    must_run(&all);
+    for (int64_t i = 0; i < rows * n; i++) FLOATS(wanted)[i] = i % 89 == 7 ? -3.f : i % 5 ? -1e30f : NAN;
+    some.in[WANTED] = wanted, some.floats[1] = -3;
+    must_run(&some);
+    int num_left = 0;
+    for (int64_t from = 0; from < n; from += PANEL) {
+      int is_wanted = 0;
+      for (int64_t i = 0; i < rows * n; i++)
+        if (i % n / PANEL == from / PANEL && FLOATS(wanted)[i] >= -3) {
+          is_wanted = 1;
+          for (int side = 0; side < 2; side++)
+            check(memcmp(FLOATS(some.out[side]) + i, FLOATS(all.out[side]) + i, 4) == 0, "a result that is wanted differs");
+        }
+      if (!is_wanted) num_left++, check(isnan(FLOATS(some.out[0])[from]) && isnan(FLOATS(some.out[1])[from]), "a panel was computed for nothing");
+    }
+    if (rows == 1) check(num_left > 0, "every panel is wanted: nothing is shown");
+  }
+}
+
 /* A number that is not one, or infinite, reaches its own row and no other. */
 static void test_not_finite(void) {
   const int64_t rows = 5, k = 40, n = 37;
@@ -199,12 +229,14 @@ static void test_not_finite(void) {
 AT_EACH_LEVEL(test_pack)
 AT_EACH_LEVEL(test_order)
 AT_EACH_LEVEL(test_tangent)
+AT_EACH_LEVEL(test_wanted)
 AT_EACH_LEVEL(test_not_finite)
 
 const Test decode_linear_tests[] = {
     {"packed weights of decoding are the rounded weights, each at its place", test_pack_each, LEVEL_PORTABLE},
     {"bfloat16 products add in the documented order, bit for bit", test_order_each, LEVEL_PORTABLE},
     {"tangents of bfloat16 linear layers of decoding are those of float64 up to rounding", test_tangent_each, LEVEL_PORTABLE},
+    {"results of a moving linear layer are computed where they are wanted", test_wanted_each, LEVEL_PORTABLE},
     {"what is not finite stays in its row of a linear layer of decoding", test_not_finite_each, LEVEL_PORTABLE},
     {0},
 };

@@ -53,7 +53,7 @@ static void test_rows(void) {
       Call logprob = {.table = at->table, .name = "FloatLogprob", .in = {x, ids}, .num_inputs = 2};
       must_run(&logprob);
       check_close("logprob", logprob.out[0], logprobs, 2e-6);
-      Call moved = {.table = at->table, .name = "FloatLogprobTangent", .in = {x, y}, .num_inputs = 2};
+      Call moved = {.table = at->table, .name = "FloatLogprobTangent", .in = {x, y}, .num_inputs = 3};
       must_run(&moved);
       check_close("tangent", moved.out[0], tangent, 2e-6);
       Call distance = {.table = at->table, .name = "FloatDivergence", .in = {x, y}, .num_inputs = 2};
@@ -83,6 +83,59 @@ static void test_rows(void) {
   }
 }
 
+/* What logits are tilted by, over all ids and over those with a logit: others are never read. */
+static void test_tilt(void) {
+  const float limit = -1e20f, lambda[ROWS] = {0, 0.7f, -2};
+  for (size_t w = 0; w < sizeof WIDTHS / sizeof *WIDTHS; w++)
+    for (int cut = 0; cut < 2; cut++) {
+      const int64_t width = WIDTHS[w];
+      Tensor logits = WAVES(1, ROWS, width), x = WAVES(2, ROWS, width), t = WAVES(3, ROWS, width), factor = tensor_of(4, SHAPE(ROWS, 1));
+      double *tilted = calloc((size_t)(ROWS * width), sizeof(double)), *tangent = calloc((size_t)(ROWS * width), sizeof(double));
+      double means[ROWS], divergences[ROWS];
+      for (int64_t r = 0; r < ROWS; r++) {
+        float *a = FLOATS(logits) + r * width, *xr = FLOATS(x) + r * width, *tr = FLOATS(t) + r * width;
+        FLOATS(factor)[r] = lambda[r];
+        for (int64_t k = 0; k < width; k++) {
+          a[k] *= 4, xr[k] *= 3;
+          /* Whole stretches, single ids; in the last row nothing but the first id is left. */
+          const int is_out = cut && k > 0 && (r == ROWS - 1 || k / 40 % 2 || (k * 7 + r) % 3 == 0);
+          if (is_out) a[k] = -1e30f, xr[k] = NAN, tr[k] = NAN;
+        }
+        double total = 0, mean = 0, before = 0, after = 0;
+        for (int64_t k = 0; k < width; k++)
+          if (a[k] >= limit) total += exp(xr[k]), mean += exp(xr[k]) * tr[k], before += exp(a[k]);
+        means[r] = mean /= total;
+        divergences[r] = 0;
+        for (int64_t k = 0; k < width; k++) {
+          tangent[r * width + k] = (a[k] >= limit ? tr[k] : 0) - mean;
+          tilted[r * width + k] = a[k] >= limit ? a[k] + lambda[r] * (tr[k] - mean) : 0;
+          if (a[k] >= limit) after += exp(tilted[r * width + k]);
+        }
+        for (int64_t k = 0; k < width; k++)
+          if (a[k] >= limit) {
+            const double b = tilted[r * width + k];
+            divergences[r] += exp(b) / after * ((b - log(after)) - (a[k] - log(before)));
+          }
+      }
+      FOR_LEVELS(at, az_float_vocabulary_ops) {
+        Call moved = {.table = at->table, .name = "FloatLogprobTangent", .floats = {limit}, .in = {x, t, cut ? logits : (Tensor){0}}, .num_inputs = 3};
+        must_run(&moved);
+        check_close("tangent", moved.out[0], tangent, 2e-6);
+        Call tilt = {.table = at->table, .name = "FloatTilt", .ints = {cut}, .floats = {limit}, .in = {logits, x, t, factor}, .num_inputs = 4};
+        must_run(&tilt);
+        for (int64_t i = 0; i < ROWS * width; i++) {
+          if (FLOATS(logits)[i] >= limit) continue;
+          check(FLOATS(tilt.out[0])[i] == FLOATS(logits)[i], "%s: an excluded id is tilted", at->name);
+          FLOATS(tilt.out[0])[i] = 0;
+        }
+        check_close("tilted logits", tilt.out[0], tilted, 2e-6);
+        check_close("mean", tilt.out[1], means, 2e-6);
+        check_close("divergence", tilt.out[2], divergences, 4e-6);
+      }
+      free(tilted), free(tangent);
+    }
+}
+
 /* Excluded ids are −∞; a row of not-a-numbers stays one, and a draw from it is still an id. */
 static void test_special(void) {
   const int64_t width = 37;
@@ -109,6 +162,7 @@ static void test_special(void) {
 
 const Test float_vocabulary_tests[] = {
     {"float32 rows of a vocabulary: logprobs, tangent, divergence, draws and mode are those of float64", test_rows, LEVEL_PORTABLE},
+    {"float32 rows of a vocabulary: what moves them, cut or whole, is that of float64", test_tilt, LEVEL_PORTABLE},
     {"float32 rows of a vocabulary: exclusion and what is no number", test_special, LEVEL_PORTABLE},
     {0},
 };

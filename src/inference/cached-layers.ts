@@ -29,15 +29,15 @@ export interface LayerCache {
 
 /**
  * Declares parameters, tokens [B·T] int64, positions [B, T] int64, lengths [B] int32 and total [1] int32 (see
- * `cachedAttention`), cos and sin [S, D/2] and the caches, which become outputs in place. Gives the weights and the final
- * hidden states [B·T, C], and the caches.
+ * `cachedAttention`), cos and sin [S, D/2] and the caches, which become outputs in place. Gives the weights, the residual stream [B·T, C] as it
+ * leaves the layers, the final hidden states [B·T, C], which are its norm, and the caches.
  */
 export function cachedLayers(
   g: GraphBuilder,
   config: TransformerConfig,
   { batch, time, capacity, firstChunk, precision = 'float32' }: CachedShape,
   lora: LoraConfig | undefined,
-): { weights: Weights; hidden: Value; caches: readonly LayerCache[] } {
+): { weights: Weights; stream: Value; hidden: Value; caches: readonly LayerCache[] } {
   const { numLayers, numKvHeads, dtype, width } = cacheLayout(config, precision);
   const weights = declareWeights(g, config, lora);
   const input = declareDecoderInput(g, config, { batch, time, numPositions: capacity });
@@ -53,11 +53,13 @@ export function cachedLayers(
     };
   });
   const done: LayerCache[] = [];
+  const streams: Value[] = [];
   const params = { scale: attentionScale(config), firstChunk };
   const hidden = decoderHidden(g, config, weights, {
     input,
     options: {
       lora,
+      onLayer: (_, x) => void streams.push(x),
       attend(layer, { q, k, v }) {
         const { names, keys, values } = caches[layer];
         const [o, newKeys, newValues] = g.apply('cachedAttention', [q, k, v, keys, values, lengths, total], params);
@@ -68,5 +70,5 @@ export function cachedLayers(
       },
     },
   });
-  return { weights, hidden, caches: done };
+  return { weights, stream: streams.at(-1)!, hidden, caches: done };
 }

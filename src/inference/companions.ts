@@ -4,7 +4,7 @@ import { cacheBytesPerToken, cacheLayout } from './kv-cache.js';
 import { createStepRunner, runnerPrecision, type StepRunner, type StepRunnerOptions } from './step-runner.js';
 
 /**
- * A model whose results (logits, or what its head reads with the derivatives along `direction`) are wanted for each token beside the
+ * A model whose results (logits, or the residual stream and its derivative along `direction`) are wanted for each token beside the
  * sampled model's. It sees the same tokens in the same slots. A processor reads `results(batch)`, which stand when its graph runs.
  */
 export interface Companion {

@@ -32,7 +32,7 @@ export interface StepRunner {
    * `used[r]` tokens of the slot hold. The results are in `results(batch)`.
    */
   decode(batch: number, rows: readonly Sequence[], used: readonly number[]): Promise<void>;
-  /** What this runner computes for each token, one memory for all batches: logits [batch, V], or hidden and tangent.hidden [batch, C]. */
+  /** What this runner computes for each token, one memory for all batches: logits [batch, V], or stream and tangent.stream [batch, C]. */
   results(batch: number): StepResults;
   dispose(): void;
 }
@@ -41,8 +41,8 @@ export interface StepRunnerOptions {
   readonly maxBatch: number;
   readonly maxCacheBytes: number;
   /**
-   * A direction in the space of the parameters, by their names: the runner then gives, instead of logits, what a head reads and its
-   * derivatives along the direction, and keeps a second cache for tangents.
+   * A direction in the space of the parameters, by their names: the runner then gives, instead of logits, the residual stream as it
+   * leaves the layers and its derivative along the direction, and keeps a second cache for tangents.
    */
   readonly direction?: ReadonlyMap<string, Tensor<'float32'>> | undefined;
   /** Default: the compiler's. */
@@ -86,7 +86,7 @@ export function createStepRunner(
   );
   const [cache, tangentCache] = caches;
   const resultMemory = new Map(
-    (isTangent ? ['hidden', tangentName('hidden')] : ['logits']).map((name) => [
+    (isTangent ? ['stream', tangentName('stream')] : ['logits']).map((name) => [
       name,
       runtime.tensor('float32', [maxBatch, isTangent ? config.hiddenSize : config.vocabSize]),
     ]),

@@ -1,9 +1,12 @@
 /** Decoding with a tangent beside every value: how what a head reads moves when the parameters move along a direction. */
 import { directionalDerivatives } from '../engine/autodiff/forward.js';
 import type { GraphBuilder } from '../engine/graph/builder.js';
-import { linear, logSoftmax, select } from '../engine/graph/ops.js';
-import type { Value } from '../engine/graph/types.js';
+import { linear, logSoftmax, rmsNorm, select } from '../engine/graph/ops.js';
+import type { TensorType, Value } from '../engine/graph/types.js';
+import type { Tensor } from '../engine/runtime/types.js';
 import type { TransformerConfig } from '../model/config.js';
+import type { LanguageModel } from '../model/language-model.js';
+import { FINAL_NORM, headParameterName } from '../model/parameters.js';
 import { type CachedShape, cachedLayers } from './cached-layers.js';
 import { excluded } from './samplers/processor.js';
 
@@ -12,8 +15,8 @@ export const tangentName = (name: string): string => `tangent.${name}`;
 
 /**
  * One run of new tokens (see `cachedLayers`) with the direction `tangent.<parameter>` and the caches' tangents `tangent.cache.…`,
- * which are updated in place. With `isLast` (one new token a row) the outputs are hidden [B, C], which a head reads, and tangent.hidden [B, C] =
- * d/dε hidden(θ + ε·direction) at ε = 0; without, the caches alone.
+ * which are updated in place. With `isLast` (one new token a row) the outputs are the residual stream [B, C] as it leaves the layers and
+ * tangent.stream [B, C] = d/dε stream(θ + ε·direction) at ε = 0; without, the caches alone.
  */
 export function buildTangentGraph(
   g: GraphBuilder,
@@ -21,7 +24,7 @@ export function buildTangentGraph(
   shape: CachedShape,
   { isLast }: { isLast: boolean },
 ): void {
-  const { weights, hidden, caches } = cachedLayers(g, config, shape, undefined);
+  const { weights, stream, caches } = cachedLayers(g, config, shape, undefined);
   const seedOf = (name: string, value: Value) => [value, g.input(tangentName(name), value.dtype, value.shape)] as const;
   const seeds = new Map<Value, Value>([
     ...[...weights].map(([name, value]) => seedOf(name, value)),
@@ -31,35 +34,67 @@ export function buildTangentGraph(
     { name: names.keys, value: after.keys },
     { name: names.values, value: after.values },
   ]);
-  const targets = [...cacheTargets.map(({ value }) => value), ...(isLast ? [hidden] : [])];
+  const targets = [...cacheTargets.map(({ value }) => value), ...(isLast ? [stream] : [])];
   const derivatives = directionalDerivatives(g, targets, seeds);
   cacheTargets.forEach(({ name }, index) => {
     g.output(`${tangentName(name)}.next`, derivatives[index], { inPlaceOf: tangentName(name) });
   });
   if (!isLast) return;
-  g.output('hidden', hidden);
-  g.output(tangentName('hidden'), derivatives[cacheTargets.length]);
+  g.output('stream', stream);
+  g.output(tangentName('stream'), derivatives[cacheTargets.length]);
 }
 
-/** Hidden states [B, C] and a head [V, C], each with its tangent. */
-export interface MovedHead {
-  readonly hidden: Value;
-  readonly head: Value;
-  readonly tangentHidden: Value;
-  readonly tangentHead: Value;
+/** The residual stream [B, C], the gain [C] of the norm that follows it and the head [V, C], each with its tangent. */
+interface MovedHead<T> {
+  readonly stream: T;
+  readonly gain: T;
+  readonly head: T;
+  readonly tangentStream: T;
+  readonly tangentGain: T;
+  readonly tangentHead: T;
+}
+
+/** What `movedLogprobs` reads of a model, for B rows. */
+export function movedHeadTypes({ vocabSize, hiddenSize }: TransformerConfig, batch: number): MovedHead<TensorType> {
+  const typeOf = (...shape: number[]): TensorType => ({ dtype: 'float32', shape });
+  const [stream, gain, head] = [typeOf(batch, hiddenSize), typeOf(hiddenSize), typeOf(vocabSize, hiddenSize)];
+  return { stream, gain, head, tangentStream: stream, tangentGain: gain, tangentHead: head };
+}
+
+/** The same as tensors: `results` are those of a runner of the model along the direction. */
+export function movedHeadTensors(
+  { config, parameters }: Pick<LanguageModel, 'config' | 'parameters'>,
+  direction: ReadonlyMap<string, Tensor<'float32'>>,
+  results: Readonly<Record<string, Tensor<'float32'>>>,
+): MovedHead<Tensor<'float32'>> {
+  const headName = headParameterName(config);
+  return {
+    stream: results.stream,
+    gain: parameters.get(FINAL_NORM)!,
+    head: parameters.get(headName)!,
+    tangentStream: results[tangentName('stream')],
+    tangentGain: direction.get(FINAL_NORM)!,
+    tangentHead: direction.get(headName)!,
+  };
 }
 
 /**
- * d/dε ln p(· | tokens; θ + ε·direction) at ε = 0, [B, V], with p = softmax(hidden·headᵀ). With a support (bool [B, V]) p is cut to it and
+ * d/dε ln p(· | tokens; θ + ε·direction) at ε = 0, [B, V], with p = softmax(norm(stream)·headᵀ). With a support (bool [B, V]) p is cut to it and
  * renormalised: in it the derivative differs by a constant of the row, outside it is that constant.
  */
-export function movedLogprobs(g: GraphBuilder, source: MovedHead, support?: Value): Value {
-  const { hidden, head, tangentHidden, tangentHead } = source;
-  const scores = linear(g, hidden, head);
+export function movedLogprobs(
+  g: GraphBuilder,
+  { rmsNormEps }: TransformerConfig,
+  source: MovedHead<Value>,
+  support?: Value,
+): Value {
+  const { stream, gain, head } = source;
+  const scores = linear(g, rmsNorm(g, stream, gain, rmsNormEps), head);
   const kept = support === undefined ? scores : select(g, support, scores, excluded(g));
   const seeds = new Map([
-    [hidden, tangentHidden],
-    [head, tangentHead],
+    [stream, source.tangentStream],
+    [gain, source.tangentGain],
+    [head, source.tangentHead],
   ]);
   return directionalDerivatives(g, [logSoftmax(g, kept)], seeds)[0];
 }

@@ -5,7 +5,7 @@ import type { Value } from '../engine/graph/types.js';
 import { invariant } from '../support/errors.js';
 import type { TransformerConfig } from './config.js';
 import { type LoraConfig, loraNames, loraTargets } from './lora.js';
-import { headParameterName, parameterSpecs } from './parameters.js';
+import { FINAL_NORM, headParameterName, parameterSpecs } from './parameters.js';
 
 /** Parameters by their checkpoint names. */
 export type Weights = ReadonlyMap<string, Value>;
@@ -113,7 +113,7 @@ export function decoderHidden(
     x = add(g, x, linearOf(gated, 'mlp.down_proj'));
   }
   options.onLayer?.(config.numLayers, x);
-  return norm(x, 'model.norm.weight');
+  return norm(x, FINAL_NORM);
 }
 
 /** Logits [N, V] of hidden states [N, C]. */

@@ -3,6 +3,8 @@ import type { ParameterSpec, TransformerConfig } from './config.js';
 
 const EMBEDDING = 'model.embed_tokens.weight';
 const HEAD = 'lm_head.weight';
+/** Gain of the norm between the layers and the head. */
+export const FINAL_NORM = 'model.norm.weight';
 
 /** Name of the matrix that turns the last hidden state into logits: the embedding itself where the head is tied. */
 export function headParameterName(config: TransformerConfig): string {
@@ -38,7 +40,7 @@ export function parameterSpecs(config: TransformerConfig): ParameterSpec[] {
     specs.push({ name: `${prefix}.input_layernorm.weight`, shape: [hiddenSize] });
     specs.push({ name: `${prefix}.post_attention_layernorm.weight`, shape: [hiddenSize] });
   }
-  specs.push({ name: 'model.norm.weight', shape: [hiddenSize] });
+  specs.push({ name: FINAL_NORM, shape: [hiddenSize] });
   if (!config.tiedHead) specs.push({ name: HEAD, shape: [config.vocabSize, hiddenSize] });
   return specs;
 }
@@ -69,7 +71,7 @@ const GGUF_LAYER_NAMES: Readonly<Record<string, string>> = {
 
 const GGUF_NAMES: Readonly<Record<string, string>> = {
   [EMBEDDING]: 'token_embd.weight',
-  'model.norm.weight': 'output_norm.weight',
+  [FINAL_NORM]: 'output_norm.weight',
   [HEAD]: 'output.weight',
 };
 

@@ -6,8 +6,7 @@ import type { TensorMap } from '../../engine/runtime/types.js';
 import type { Companion } from '../../inference/companions.js';
 import { excluded } from '../../inference/samplers/processor.js';
 import type { StepResults } from '../../inference/step-runner.js';
-import { movedLogprobs, tangentName } from '../../inference/tangent-graph.js';
-import { headParameterName } from '../../model/parameters.js';
+import { movedHeadTensors, movedHeadTypes, movedLogprobs } from '../../inference/tangent-graph.js';
 import { invariant } from '../../support/errors.js';
 
 export interface DeltaSource {
@@ -26,26 +25,22 @@ export interface DeltaSource {
   fill(columns: TensorMap, row: number): void;
 }
 
-/** Δ = d/dt log p(· ; θ + t·g), from what a companion's head reads and how that moves. */
+/** Δ = d/dt log p(· ; θ + t·g), from where a companion's layers end and how that moves. */
 export function derivativeSource(companion: Companion): DeltaSource {
   const { model, direction } = companion;
-  const { vocabSize, hiddenSize } = model.config;
+  const { config } = model;
   return {
-    vocabSize,
-    variant: `jvp/${vocabSize}x${hiddenSize}`,
-    columns(batch) {
-      const [states, matrix] = [matrixType(batch, hiddenSize), matrixType(vocabSize, hiddenSize)];
-      return { hidden: states, tangentHidden: states, head: matrix, tangentHead: matrix };
-    },
+    vocabSize: config.vocabSize,
+    variant: `jvp/${config.vocabSize}x${config.hiddenSize}/${config.rmsNormEps}`,
+    columns: (batch) => ({ ...movedHeadTypes(config, batch) }),
     supplied(batch) {
-      const { hidden, [tangentName('hidden')]: tangentHidden } = resultsOf(companion, batch);
-      const name = headParameterName(model.config);
-      const [head, tangentHead] = [model.parameters.get(name), direction?.get(name)];
-      invariant(head !== undefined && tangentHead !== undefined, 'a companion that moves has a head and its direction');
-      return { hidden, tangentHidden, head, tangentHead };
+      invariant(direction !== undefined, 'a companion that gives derivatives has a direction');
+      return { ...movedHeadTensors(model, direction, resultsOf(companion, batch)) };
     },
-    build: (g, { hidden, tangentHidden, head, tangentHead }, support) =>
-      movedLogprobs(g, { hidden, tangentHidden, head, tangentHead }, support),
+    build(g, columns, support) {
+      const { stream, gain, head, tangentStream, tangentGain, tangentHead } = columns;
+      return movedLogprobs(g, config, { stream, gain, head, tangentStream, tangentGain, tangentHead }, support);
+    },
     fill: () => {},
   };
 }

@@ -93,9 +93,13 @@ async function frequencies(
   const vocabSize = logits.length;
   const batch = NUM_DRAWS;
   const row = { promptTokens: seen, tokens: [], sampler: samplerSchema.parse(settings) } as unknown as Sequence;
-  // Hidden states (1) and a head of zeros that moves by Δ: log-probabilities move by Δ and a constant.
-  const companions = [{ model: { config: { vocabSize, hiddenSize: 1 } } } as Companion];
-  const given: Record<string, Float32Array> = { hidden: new Float32Array(batch).fill(1), tangentHead: delta };
+  // A stream of ones and a head of zeros that moves by Δ: log-probabilities move by Δ and a constant.
+  const companions = [{ model: { config: { vocabSize, hiddenSize: 1, rmsNormEps: 0 } } } as Companion];
+  const given: Record<string, Float32Array> = {
+    stream: new Float32Array(batch).fill(1),
+    gain: Float32Array.of(1),
+    tangentHead: delta,
+  };
   const tilt = createTilt({ lambda, estimator: 'jvp', epsilon: 0, order, permuted: false, companions, proxy: {} });
   const tail = order === 'paper' ? [temperature, topK, topP, minP, tilt] : [tilt, temperature, topK, topP, minP];
   const stages = [createRepetitionPenalty(), ...tail]

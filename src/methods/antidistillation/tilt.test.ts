@@ -12,6 +12,7 @@ import { openCheckpoint } from '../../model/checkpoint.js';
 import { type LanguageModel, loadModel } from '../../model/language-model.js';
 import { deriveSeed, uniformAt } from '../../support/random.js';
 import { createDefence, type DefenceOptions } from './defence.js';
+import { samplingDistribution } from './distribution.js';
 import { ESTIMATOR_KINDS } from './estimators.js';
 import { perturbedModel } from './perturb.js';
 import type { ProxyArtefact } from './proxy.js';
@@ -167,6 +168,66 @@ describe('antidistillation sampling', () => {
       assert.equal(trace.tokens[0], id);
     }
     assert.ok(numClear > 50);
+  });
+
+  for (const estimator of ESTIMATOR_KINDS)
+    test(`${estimator}: where the support is cut, Δ is that of the distribution over what is left; so are its divergence and its draws`, async () => {
+      const lambda = 0.4;
+      const samplers = [{ temperature: 0.9, topK: 6 }, { topP: 0.7 }, { temperature: 3, minP: 0.4 }, {}];
+      const wanted = requests.map((request, index) => ({ ...request, sampler: samplers[index] }));
+      const traces = await sampleDefended({ lambda, estimator }, {}, wanted);
+      const one = await sampleDefended({ lambda, estimator }, { maxBatch: 1 }, wanted);
+      assert.deepEqual(tokensOf(traces), tokensOf(one));
+      for (const { id, promptTokens, tokens, statistics } of traces) {
+        const context = [...promptTokens, ...tokens];
+        const [deltas, logprobs] = [await uncachedDelta(context), await distributions(teacher, context)];
+        const proxyLogprobs = await distributions(proxyModel, context);
+        tokens.forEach((token, index) => {
+          const at = promptTokens.length - 1 + index;
+          const settings = { ...samplers[Number(id)], lambda };
+          const untilted = samplingDistribution(Float32Array.from(logprobs[at]), undefined, settings);
+          const isIn = (each: number) => untilted[each] > 0;
+          assert.ok(isIn(token));
+          const masses = proxyLogprobs[at].map((value, each) => (isIn(each) ? Math.exp(value) : 0));
+          const total = masses.reduce((sum, mass) => sum + mass, 0);
+          const mean = masses.reduce((sum, mass, each) => sum + mass * deltas[at][each], 0) / total;
+          const scale = Math.max(...deltas[at].map(Math.abs));
+          const error = Math.abs(statistics!.delta[index] - (deltas[at][token] - mean));
+          assert.ok(error < (estimator === 'forward' ? 0.1 : 0.02) * scale, `${error} of ${scale}`);
+          const tilted = samplingDistribution(Float32Array.from(logprobs[at]), Float32Array.from(deltas[at]), settings);
+          const kl = tilted.reduce(
+            (sum, mass, each) => sum + (mass > 0 ? mass * Math.log(mass / untilted[each]) : 0),
+            0,
+          );
+          assert.ok(Math.abs(statistics!.klNats[index] - kl) < 1e-4 + (estimator === 'forward' ? 0.1 : 0.02) * kl);
+        });
+      }
+    });
+
+  test('in bfloat16 Δ and divergences are the same bits in every batch, beside rows whose support is cut and beside others', async (t) => {
+    const half = createCompiler(runtime, { precision: 'bfloat16' });
+    if (half.precision !== 'bfloat16') return t.skip('no kernels for bfloat16 here');
+    const load = async (name: string) => loadModel(half, await openCheckpoint(join(families, name)));
+    const [large, small] = [await load('qwen2'), await load('llama3.2')];
+    const defence = createDefence(small, proxyOf(small));
+    const samplers = [{ topK: 6 }, { topP: 0.7 }, { minP: 0.2 }, {}];
+    const wanted = requests.map((request, index) => ({ ...request, sampler: samplers[index] }));
+    const read = async (rows: readonly GenerationRequest[], maxBatch: number) => {
+      const { companions } = defence;
+      const generator = createGenerator(large, { maxBatch, processors: [defence.tilt(0.3)], companions });
+      const found = new Map<string, unknown>();
+      await generator.generate(rows, {
+        onTrace: ({ id, sample: index, tokens, logprobs, statistics }) =>
+          void found.set(`${id} ${index}`, { tokens, logprobs, statistics }),
+      });
+      generator.dispose();
+      return found;
+    };
+    const together = await read(wanted, 8);
+    for (const row of wanted)
+      for (const [key, one] of await read([row], 1)) assert.deepEqual(together.get(key), one, key);
+    defence.dispose();
+    for (const each of [large, small, half]) each.dispose();
   });
 
   test('tokens that a truncation excludes stay excluded, however large their Δ', async () => {

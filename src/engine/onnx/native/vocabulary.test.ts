@@ -6,8 +6,10 @@ import { directionalDerivatives } from '../../autodiff/forward.js';
 import { createCompiler } from '../../compiler.js';
 import { createGraphBuilder, type GraphBuilder } from '../../graph/builder.js';
 import {
+  add,
   argMax,
   cast,
+  concat,
   cumulativeSum,
   exponential,
   gatherElements,
@@ -39,6 +41,12 @@ const logProbs = (row: readonly number[]): number[] => {
   return row.map((value) => value - most - total);
 };
 
+/** t + u·Δ, where Δ is how the log-probabilities of logits x move along t. */
+function tilted(g: GraphBuilder, { x, t, u }: Record<'x' | 't' | 'u', Value>): { y: Value; delta: Value } {
+  const [delta] = directionalDerivatives(g, [logSoftmax(g, x)], new Map([[x, t]]));
+  return { y: add(g, t, multiply(g, u, delta)), delta };
+}
+
 /** What each step gives for rows x and t, one number or one row a row. */
 interface Step {
   readonly op: string;
@@ -58,6 +66,31 @@ const STEPS: Readonly<Record<string, Step>> = {
     truth(x, t) {
       const mean = logProbs(x).reduce((sum, value, id) => sum + Math.exp(value) * t[id], 0);
       return t.map((value) => value - mean);
+    },
+  },
+  'logits tilted by how log-probabilities move': {
+    op: 'FloatTilt',
+    build: (g, { x, t, u }) => tilted(g, { x, t, u }).y,
+    truth(x, t, u) {
+      const mean = logProbs(x).reduce((sum, value, id) => sum + Math.exp(value) * t[id], 0);
+      return t.map((value) => value + u * (value - mean));
+    },
+  },
+  'its divergence, beside Δ of chosen ids': {
+    op: 'FloatTilt',
+    build(g, { x, t, u, ids }) {
+      const { y, delta } = tilted(g, { x, t, u });
+      const [a, b] = [logSoftmax(g, y), logSoftmax(g, t)];
+      const divergence = reduceSum(g, multiply(g, exponential(g, a), subtract(g, a, b)), [1], true);
+      return concat(g, [divergence, gatherElements(g, delta, ids)], 1);
+    },
+    truth(x, t, u, ids) {
+      const mean = logProbs(x).reduce((sum, value, id) => sum + Math.exp(value) * t[id], 0);
+      const [a, b] = [logProbs(t.map((value) => value + u * (value - mean))), logProbs(t)];
+      return [
+        a.reduce((sum, value, id) => sum + Math.exp(value) * (value - b[id]), 0),
+        ...ids.map((id) => t[id] - mean),
+      ];
     },
   },
   'divergence of two distributions': {
