@@ -1,6 +1,7 @@
 /*
  * Rows of a vocabulary's width in float32, each read once or twice: log-probabilities of chosen tokens, how log-probabilities move, what they
- * move a distribution by, divergence of two distributions, a draw from one, its mode. A row's result depends on the row alone.
+ * move a distribution by, divergence of two distributions, what is left near its mode, a draw from one, its mode. A row's result depends on
+ * the row alone.
  */
 #include <math.h>
 #include "lanes.h"
@@ -66,23 +67,45 @@ static void run_logprob(Ctx *c) {
 }
 
 /*
- * Numbers of a row that count: all, or those where `wanted` is at least `limit`; others are not read, and of sixteen of which none counts
- * nothing is done.
+ * Numbers of a row that count: all, or those where `wanted` is at least `limit`; others are not read. They are met in the groups of 16 that
+ * hold any.
  */
 typedef struct {
   const float *wanted;
   float limit;
+  int64_t width, num_groups;
+  int32_t *groups; /* null: all */
 } Choice;
 
-INLINE Choice choice_of(const Job *job, int64_t at) { return (Choice){job->wanted ? job->wanted + at : NULL, job->limit}; }
+INLINE int64_t start_of(const Choice *c, int64_t group) { return LANES * (c->groups ? c->groups[group] : group); }
+#define FOR_COUNTED(k, n, c)                                                                                           \
+  for (int64_t group = 0, k, n;                                                                                        \
+       group < (c)->num_groups && (k = start_of(c, group), n = MIN(LANES, (c)->width - k), 1); group++)
 
-/* Of the n numbers from k on. */
+/* Whether any of the n numbers from k on counts. */
 INLINE int any_counts(const Choice *c, int64_t k, int64_t n) {
   if (!c->wanted) return 1;
   if (n == LANES) return v_any_at_least(v_load(c->wanted + k), v_all(c->limit));
   int found = 0;
   for (int64_t i = k; i < k + n; i++) found |= c->wanted[i] >= c->limit;
   return found;
+}
+
+/* To be ended. */
+static Choice choice_of(const Job *job, int64_t at) {
+  int64_t num_groups = ROUND_UP(job->width, LANES) / LANES;
+  Choice c = {job->wanted ? job->wanted + at : NULL, job->limit, job->width, num_groups, NULL};
+  if (!c.wanted) return c;
+  c.groups = az_take(sizeof(int32_t) * (size_t)num_groups);
+  c.num_groups = 0;
+  FOR_LANES(k, n, 0, c.width) {
+    c.groups[c.num_groups] = (int32_t)(k / LANES);
+    c.num_groups += any_counts(&c, k, n);
+  }
+  return c;
+}
+static void end_choice(Choice *c) {
+  if (c->groups) az_give(c->groups);
 }
 
 /* n numbers from k on, with another where they do not count. */
@@ -97,23 +120,20 @@ INLINE Vec counted_weights(const Choice *c, const float *x, int64_t k, int64_t n
   return c->wanted ? v_where_at_least(get(c->wanted + k, n), v_all(c->limit), w, v_zero()) : w;
 }
 
-static float greatest_counted(const Choice *c, const float *x, int64_t width) {
-  if (!c->wanted) return greatest(x, width);
+static float greatest_counted(const Choice *c, const float *x) {
+  if (!c->wanted) return greatest(x, c->width);
   float most = LOWEST;
-  FOR_LANES(k, n, 0, width) {
-    if (!any_counts(c, k, n)) continue;
+  FOR_COUNTED(k, n, c)
     for (int64_t i = k; i < k + n; i++)
       if (c->wanted[i] >= c->limit && !(x[i] <= most)) most = x[i];
-  }
   return most;
 }
 
 /* Σ softmax(x)·t over what counts; 0 where nothing does. */
-static float mean_of(const Choice *c, const float *x, const float *t, int64_t width) {
-  float most = greatest_counted(c, x, width);
+static float mean_of(const Choice *c, const float *x, const float *t) {
+  float most = greatest_counted(c, x);
   Vec sum = v_zero(), moved = v_zero();
-  FOR_LANES(k, n, 0, width) {
-    if (!any_counts(c, k, n)) continue;
+  FOR_COUNTED(k, n, c) {
     Vec w = counted_weights(c, x, k, n, most);
     sum = v_add(sum, w);
     moved = v_fma(w, counted(c, t, k, n, 0), moved);
@@ -131,10 +151,11 @@ static void derivative_task(void *arg, size_t row) {
   const Job *job = arg;
   int64_t at = (int64_t)row * job->width;
   const float *t = job->other + at;
-  const Choice choice = choice_of(job, at);
-  Vec mean = v_all(mean_of(&choice, job->x + at, t, job->width));
-  FOR_LANES(k, n, 0, job->width)
-    put(job->y + at + k, n, v_sub(any_counts(&choice, k, n) ? counted(&choice, t, k, n, 0) : v_zero(), mean));
+  Choice choice = choice_of(job, at);
+  Vec mean = v_all(mean_of(&choice, job->x + at, t)), none = v_sub(v_zero(), mean);
+  if (choice.wanted) FOR_LANES(k, n, 0, job->width) put(job->y + at + k, n, none);
+  FOR_COUNTED(k, n, &choice) put(job->y + at + k, n, v_sub(counted(&choice, t, k, n, 0), mean));
+  end_choice(&choice);
 }
 
 /*
@@ -148,11 +169,10 @@ static void run_derivative(Ctx *c) {
 }
 
 /* KL(softmax a ‖ softmax b) over what counts. */
-static float divergence_of(const Choice *c, const float *a, const float *b, int64_t width) {
-  float most_a = greatest_counted(c, a, width), most_b = greatest_counted(c, b, width);
+static float divergence_of(const Choice *c, const float *a, const float *b) {
+  float most_a = greatest_counted(c, a), most_b = greatest_counted(c, b);
   Vec sum_a = v_zero(), sum_b = v_zero(), moved = v_zero();
-  FOR_LANES(k, n, 0, width) {
-    if (!any_counts(c, k, n)) continue;
+  FOR_COUNTED(k, n, c) {
     Vec w = counted_weights(c, a, k, n, most_a);
     Vec apart = v_sub(v_sub(counted(c, a, k, n, 0), v_all(most_a)), v_sub(counted(c, b, k, n, 0), v_all(most_b)));
     sum_a = v_add(sum_a, w);
@@ -166,7 +186,8 @@ static float divergence_of(const Choice *c, const float *a, const float *b, int6
 static void divergence_task(void *arg, size_t row) {
   const Job *job = arg;
   int64_t at = (int64_t)row * job->width;
-  job->y[row] = divergence_of(&(Choice){NULL, 0}, job->x + at, job->other + at, job->width);
+  Choice all = choice_of(job, at);
+  job->y[row] = divergence_of(&all, job->x + at, job->other + at);
 }
 
 /* a, b [N, V] → KL(softmax a ‖ softmax b) [N, 1] */
@@ -180,19 +201,18 @@ static void run_divergence(Ctx *c) {
 static void tilt_task(void *arg, size_t row) {
   const Job *job = arg;
   int64_t at = (int64_t)row * job->width;
-  const Choice choice = choice_of(job, at);
+  Choice choice = choice_of(job, at);
   const float *logits = job->logits + at, *t = job->other + at;
-  float mean = mean_of(&choice, job->x + at, t, job->width);
-  FOR_LANES(k, n, 0, job->width) {
-    Vec before = get(logits + k, n), after = before;
-    if (any_counts(&choice, k, n)) {
-      after = v_add(before, v_mul(v_all(job->factor[row]), v_sub(counted(&choice, t, k, n, 0), v_all(mean))));
-      if (choice.wanted) after = v_where_at_least(before, v_all(job->limit), after, before);
-    }
-    put(job->y + at + k, n, after);
+  float mean = mean_of(&choice, job->x + at, t), *y = job->y + at;
+  if (choice.wanted) memcpy(y, logits, sizeof(float) * (size_t)job->width);
+  FOR_COUNTED(k, n, &choice) {
+    Vec before = get(logits + k, n);
+    Vec after = v_add(before, v_mul(v_all(job->factor[row]), v_sub(get(t + k, n), v_all(mean))));
+    put(y + k, n, choice.wanted ? v_where_at_least(before, v_all(job->limit), after, before) : after);
   }
   job->mean[row] = mean;
-  job->divergence[row] = divergence_of(&choice, job->y + at, logits, job->width);
+  job->divergence[row] = divergence_of(&choice, y, logits);
+  end_choice(&choice);
 }
 
 /*
@@ -207,6 +227,25 @@ static void run_tilt(Ctx *c) {
   job.mean = OUT(c, 1, rows, 1);
   job.divergence = OUT(c, 2, rows, 1);
   az_par(c, (size_t)rows, tilt_task, &job);
+}
+
+/* Each row is still in the cache when it is cut. */
+static void cut_task(void *arg, size_t row) {
+  const Job *job = arg;
+  int64_t at = (int64_t)row * job->width;
+  const float *x = job->x + at;
+  Vec least = v_all(greatest(x, job->width) + job->factor[row]), out = v_all(LOWEST);
+  FOR_LANES(k, n, 0, job->width) {
+    Vec v = get(x + k, n);
+    put(job->y + at + k, n, v_where_at_least(v, least, v, out));
+  }
+}
+
+/* x [N, V], distance [N, 1] → x where it is at least max x + distance, LOWEST elsewhere */
+static void run_cut(Ctx *c) {
+  Job job = {.x = c->in[0].data, .factor = c->in[1].data, .width = c->in[0].dim[1]};
+  job.y = OUT(c, 0, c->in[0].dim[0], job.width);
+  az_par(c, (size_t)c->in[0].dim[0], cut_task, &job);
 }
 
 static void draw_task(void *arg, size_t row) {
@@ -267,6 +306,7 @@ const Op EACH(az_float_vocabulary_ops)[] = {
     {"FloatLogprob", run_logprob, "fl", "f", .level = LEVEL_PORTABLE},
     {"FloatLogprobTangent", run_derivative, "fff?", "f", .floats = {"limit"}, .level = LEVEL_PORTABLE},
     {"FloatTilt", run_tilt, "ffff", "fff", .ints = {"cut"}, .floats = {"limit"}, .level = LEVEL_PORTABLE},
+    {"FloatCut", run_cut, "ff", "f", .level = LEVEL_PORTABLE},
     {"FloatDivergence", run_divergence, "ff", "f", .level = LEVEL_PORTABLE},
     {"FloatDraw", run_draw, "ff", "l", .level = LEVEL_PORTABLE},
     {"FloatMode", run_mode, "f", "l", .level = LEVEL_PORTABLE},

@@ -59,6 +59,14 @@ static void test_rows(void) {
       Call distance = {.table = at->table, .name = "FloatDivergence", .in = {x, y}, .num_inputs = 2};
       must_run(&distance);
       check_close("divergence", distance.out[0], divergence, 4e-6);
+      Tensor near = tensor_of(4, SHAPE(ROWS, 1));
+      for (int64_t r = 0; r < ROWS; r++) FLOATS(near)[r] = (float)-r;
+      Call cut = {.table = at->table, .name = "FloatCut", .in = {x, near}, .num_inputs = 2};
+      must_run(&cut);
+      for (int64_t i = 0; i < ROWS * width; i++) {
+        const float v = FLOATS(x)[i], least = FLOATS(x)[i / width * width + mode[i / width]] - (float)(i / width);
+        check(FLOATS(cut.out[0])[i] == (v >= least ? v : -1e30f), "%s: number %ld is cut to %g", at->name, (long)i, (double)FLOATS(cut.out[0])[i]);
+      }
       Call draw = {.table = at->table, .name = "FloatDraw", .in = {x, u}, .num_inputs = 2};
       must_run(&draw);
       Call greatest = {.table = at->table, .name = "FloatMode", .in = {x}, .num_inputs = 1};

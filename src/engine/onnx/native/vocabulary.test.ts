@@ -12,11 +12,15 @@ import {
   concat,
   cumulativeSum,
   exponential,
+  fill,
   gatherElements,
   lessOrEqual,
   logSoftmax,
   multiply,
+  negate,
+  reduceMax,
   reduceSum,
+  select,
   slice,
   softmax,
   subtract,
@@ -102,6 +106,15 @@ const STEPS: Readonly<Record<string, Step>> = {
     truth(x, t) {
       const [a, b] = [logProbs(x), logProbs(t)];
       return [a.reduce((sum, value, id) => sum + Math.exp(value) * (value - b[id]), 0)];
+    },
+  },
+  'what is left near the likeliest': {
+    op: 'FloatCut',
+    build: (g, { x, u }) =>
+      select(g, lessOrEqual(g, add(g, reduceMax(g, x, [1], true), negate(g, u)), x), x, fill(g, [], -1e30)),
+    truth(x, _, u) {
+      const least = Math.fround(Math.max(...x) - u);
+      return x.map((value) => (value >= least ? value : -1e30));
     },
   },
   'a draw': {

@@ -153,6 +153,20 @@ function lowerDivergence(e: Emitter, { inputs: [terms], outputs: [y] }: Node<'re
   return emit(e, 'FloatDivergence', [x, from], y);
 }
 
+/** x where it is at least max x + distance, LOWEST elsewhere. */
+function lowerCut(e: Emitter, { inputs: [kept, x, floor], outputs: [y] }: Node<'select'>): boolean {
+  const [least, values] = operandsOf(e, kept, 'lessOrEqual');
+  const sum = operandsOf(e, least, 'add');
+  const most = sum.map((value) => e.view.producerOf(value)).find((node) => node?.kind === 'reduceMax') as
+    | Node<'reduceMax'>
+    | undefined;
+  const distance = sum.find((value) => value !== most?.outputs[0]);
+  if (most === undefined || distance === undefined || values !== x || most.inputs[0] !== x) return false;
+  const isColumn = [distance, most.outputs[0]].every(({ shape }) => shape.join() === [x.shape[0], 1].join());
+  if (!isColumn || e.view.constantOf(floor) !== LOWEST) return false;
+  return emit(e, 'FloatCut', [x, distance], y);
+}
+
 /** The number of cumulative probabilities that do not exceed u times the last of them. */
 function lowerDraw(e: Emitter, { inputs: [counted], outputs: [y] }: Node<'cast'>): boolean {
   const [numbers] = operandsOf(e, counted, 'reduceSum');
@@ -172,6 +186,7 @@ export const vocabularyLowerings = {
   gatherElements: [lowerChosenLogprobs, lowerChosenDeltas],
   subtract: [lowerLogprobTangent],
   reduceSum: [lowerDivergence],
+  select: [lowerCut],
   cast: [lowerDraw],
   argMax: [lowerMode],
 } satisfies NativeLoweringTable;
