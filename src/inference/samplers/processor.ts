@@ -22,7 +22,7 @@ export interface SamplingStep {
 }
 
 /** What a processor builds its part of the graph from, beside the logits. */
-export interface BuildInputs {
+interface BuildInputs {
   readonly columns: Readonly<Record<string, Value>>;
   readonly shape: StepShape;
   /** Whether some tokens may be left out already. */
