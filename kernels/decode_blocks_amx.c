@@ -1,32 +1,27 @@
 /*
- * Linear layers of inference on weights that stay in the blocks they are stored in (ggml_blocks.h): as decode_linear_amx.c, with the
- * same bits as on the dequantised matrix. 16 output features × 32 input features become a tile of bfloat16 right before their
- * product. They are its left operand, the rows of x its right one; the unit multiplies and adds in the same order either way.
+ * Linear layers of inference on weights that stay in the blocks they are stored in (ggml_blocks.h), with exact weights:
+ *   y[r, n] = Σ_b first[n, b]·C_b[r, n] + second[n, b]·S_b[r],   C_b = Σ_k x[r, k]·q[n, k],   S_b = Σ_k x[r, k]   over the 32 inputs k of b
+ * (of half a block for Q6_K). x is rounded to bfloat16, integers q are exact in it, so the matrix unit gives C_b of up to 16 rows and 16
+ * output features; vectors apply the factors. Blocks are added in order, one multiply-add after the other, for any number of rows.
  *
- * With few rows tiles go through a ring: they are multiplied some tiles after they were made, when their stores have left for the
- * cache, while the next ones are being made. With many rows a panel of 32 output features is unpacked whole and meets them all.
+ * Pieces (q and factors of 32 inputs) go through a ring: they are made some steps before they are used, when their stores have left for the
+ * cache. Up to 16 rows a piece is used once; with more rows all pieces of a group are kept, while those of the next are being made.
  */
 #include "decode_linear.h"
 #include "ggml_blocks.h"
 
-enum { FEW_ROWS = 32, RING = 4, LAG = 3, GROUP = 16, SCALES_AHEAD = 2, PACK_ROWS = 64, ROW_BLOCK_BYTES = 1 << 20 };
+enum { SUMS = 4, CHUNK = 12, AHEAD = 16, PACK_TILES = 4, ROW_BLOCK_BYTES = 1 << 20 };
 /* Tiles' worth of work (32 inputs of a feature; those of 16 rows count twice) that takes no longer than waking another thread, 40 µs. */
 enum { SMALL_WORK = 340000 };
 
 typedef struct {
   Job job;
   const BlockFormat *format[MAX_PARTS];
-  const uint8_t *blocks[MAX_PARTS]; /* [N, K / block] of each part */
-  int64_t row_bytes[MAX_PARTS], kt, row_block;
-  bf16 *x; /* right operands of many rows: [M/16, K/32] tiles */
+  const uint8_t *blocks[MAX_PARTS]; /* [N, K / block] of each part, 16 rows together */
+  int64_t row_bytes[MAX_PARTS], kt, num_chunks, row_block;
+  bf16 *x;     /* left operands: [M/16, K/32] tiles */
+  float *sums; /* S: [M/16, K/32, 16] */
 } BlockJob;
-
-/* 16 output features of a part. */
-typedef struct {
-  int format;
-  const uint8_t *rows;
-  int64_t stride;
-} Group;
 
 /* The format of a number, for rows of `width` values. */
 static const BlockFormat *format_of(Ctx *c, int64_t number, int64_t width) {
@@ -36,282 +31,289 @@ static const BlockFormat *format_of(Ctx *c, int64_t number, int64_t width) {
   return format;
 }
 
-/* Output features n … n + 15 of a part; the last rows of a matrix are filled up with zeros, in `copy`. */
-static Group group_of(const BlockJob *b, int part, int64_t n, uint8_t *copy) {
-  Group group = {.format = (int)(b->format[part] - block_formats), .stride = b->row_bytes[part]};
-  const int64_t count = MIN(b->job.part[part].n - n, GROUP);
-  group.rows = b->blocks[part] + n * group.stride;
-  if (count < GROUP) {
-    memset(copy, 0, (size_t)(GROUP * group.stride));
-    if (count > 0) memcpy(copy, group.rows, (size_t)(count * group.stride));
-    group.rows = copy;
-  }
-  return group;
-}
+/* --- rows */
 
-/* Tile t of a group; tiles come in order. `scales`: of tiles t … t + 3, kept from call to call. */
-INLINE void make_tile(int format, const Group *group, int64_t t, int64_t kt, Scales scales[4], bf16 *tile) {
-  const uint8_t *rows = group->rows;
-  const int64_t stride = group->stride, later = t + SCALES_AHEAD;
-  if (t == 0)
-    for (int ahead = 0; ahead < MIN(SCALES_AHEAD, kt); ahead++) scales_of(format, rows, stride, ahead, scales[ahead]);
-  if (later < kt) scales_of(format, rows, stride, later, scales[later % 4]);
-  tile_of(format, rows, stride, t, scales[t % 4], tile);
-}
+/* Rows of a tile of x: one alone, or 16. */
+static inline int64_t rows_of(const BlockJob *b) { return b->job.m == 1 ? 1 : 16; }
 
-/*
- * The tiles of pack_rows as right operands, in place: 16 pairs of input features × 16 rows × the two of the pair.
- */
-static void turn_tiles(bf16 *tiles, int64_t count) {
-  for (int64_t i = 0; i < count; i++, tiles += TILE) {
-    __m512i r[16];
-    for (int p = 0; p < 16; p++) r[p] = _mm512_load_si512((const void *)(tiles + 32 * p));
-    transpose(r);
-    for (int p = 0; p < 16; p++) _mm512_store_si512((void *)(tiles + 32 * p), r[p]);
-  }
-}
-
-/* One row is its own right operand: pairs of 4 bytes. */
-static void pack_one(const Job *job, int64_t row, bf16 *to) {
-  const float *x = job->plain.x + row * job->k;
-  const __m512 scale = _mm512_set1_ps(job->plain.gain == NULL ? 1.f : inverse_rms(x, job->k, job->epsilon));
-  for (int64_t i = 0; i < job->k; i += 32)
-    _mm512_store_si512((void *)(to + i), pack_bf16(sixteen(job, x, i, scale), sixteen(job, x, i + 16, scale)));
-}
-
-/* Right operands: 16 pairs of 64 bytes, or of 4 where there is one row. Left ones, weights, are tiles 6 and 7. */
-static void configure_for(int64_t rows) {
+/* Sums 0 … 3; rows of x are tile 4, or 5 half of their inputs; q is tile 6, or 7 half of its inputs. `width`: bytes of q and of sums. */
+static void configure_for(int64_t rows, int width) {
   struct tile_config config;
   memset(&config, 0, sizeof config);
   config.palette = 1;
   for (int i = 0; i < 8; i++) {
-    config.row_bytes[i] = rows == 1 && i < 6 ? 4 : 64;
-    config.rows[i] = 16;
+    config.row_bytes[i] = i == 4 ? 64 : i == 5 ? 32 : (uint16_t)width;
+    config.rows[i] = i < 6 ? (uint8_t)rows : i == 6 ? 16 : 8;
   }
   __asm__ volatile("ldtilecfg %0" ::"m"(config) : "memory");
 }
 
-/* Where sums go: rows `row` … `row` + `count` − 1, columns n … n + 15 of a part. */
+/* Row r of x, normed and rounded, as row of tiles: inputs in the order of a piece, 0, 2, 1, 3, 4, 6, … Missing rows are zeros. */
+static void pack_row(const BlockJob *b, int64_t r) {
+  const Job *job = &b->job;
+  const int64_t rows = rows_of(b);
+  bf16 *to = b->x + (r / rows * b->kt * rows + r % rows) * 32;
+  const float *x = job->plain.x + r * job->k;
+  const __m512 scale = _mm512_set1_ps(job->plain.gain == NULL || r >= job->m ? 1.f : inverse_rms(x, job->k, job->epsilon));
+  for (int64_t i = 0; i < job->k; i += 32, to += rows * 32) {
+    __m512i packed = _mm512_setzero_si512();
+    if (r < job->m)
+      packed = pack_bf16(_mm512_permute_ps(sixteen(job, x, i, scale), 0xd8), _mm512_permute_ps(sixteen(job, x, i + 16, scale), 0xd8));
+    _mm512_store_si512((void *)to, packed);
+  }
+}
+
+/* Packs a tile's rows, and sums their blocks: a product with a column of ones. */
+static void pack_tile(const BlockJob *b, int64_t tile) {
+  static const bf16 ones[32] ALIGNED = {[0 ... 31] = 0x3f80};
+  const int64_t rows = rows_of(b);
+  const bf16 *x = b->x + tile * b->kt * rows * 32;
+  float *sums = b->sums + tile * b->kt * rows;
+  for (int64_t r = 0; r < rows; r++) pack_row(b, tile * rows + r);
+  TILE_LOAD(6, ones, 4);
+  for (int64_t t = 0; t < b->kt; t++) {
+    TILE_LOAD(4, x + t * rows * 32, 64);
+    TILE_ZERO(0);
+    TILE_PRODUCT(0, 4, 6);
+    TILE_STORE(0, sums + t * rows, 4);
+  }
+}
+static void pack_task(void *arg, size_t index) {
+  const BlockJob *b = arg;
+  const int64_t rows = rows_of(b), num_tiles = (b->job.m + rows - 1) / rows, first = (int64_t)index * PACK_TILES;
+  configure_for(rows, 4);
+  for (int64_t tile = first; tile < MIN(num_tiles, first + PACK_TILES); tile++) pack_tile(b, tile);
+  TILE_RELEASE();
+}
+
+/* --- pieces */
+
+/* 16 output features of a part, from n on. */
 typedef struct {
-  int part, is_one;
-  int64_t row, count, n;
+  int part;
+  int64_t n;
 } Place;
 
-/* c [16 output features, 16 rows], or [16] of one row, plus the bias of each feature from n on. */
-static inline void add_bias(const float *c, const Place *at, const float *bias, int64_t width, __m512 sums[16]) {
-  if (at->is_one) {
-    sums[0] = _mm512_load_ps(c);
-    if (bias) sums[0] = _mm512_add_ps(sums[0], _mm512_maskz_loadu_ps(first_lanes(width - at->n), bias + at->n));
-    return;
-  }
-  for (int i = 0; i < 16; i++) sums[i] = _mm512_load_ps(c + 16 * i);
-  if (bias)
-    for (int i = 0; i < MIN(width - at->n, 16); i++) sums[i] = _mm512_add_ps(sums[i], each(bias[at->n + i]));
-}
-
-/* c: sums of the part; up: those of the next one, gated by c, or null. */
-static __attribute__((noinline)) void finish_group(const BlockJob *b, Place at, const float *c, const float *up) {
-  const Part *part = b->job.part + at.part;
-  const Side *side = &part->plain;
-  const __mmask16 lanes = first_lanes(part->n - at.n);
-  if (!lanes || side->y == NULL) return;
-  const int64_t start = at.row * part->n + at.n;
-  const float *residual = b->job.plain.residual;
-  __m512 sums[16], ups[16];
-  add_bias(c, &at, side->bias, part->n, sums);
-  if (up) {
-    add_bias(up, &at, part[1].plain.bias, part->n, ups);
-    for (int i = 0; i < (at.is_one ? 1 : 16); i++) sums[i] = _mm512_mul_ps(_mm512_mul_ps(sums[i], sigmoid_ps(sums[i])), ups[i]);
-  }
-  if (!at.is_one) transpose((__m512i *)sums);
-  for (int64_t r = 0; r < at.count; r++) {
-    const int64_t to = start + r * part->n;
-    __m512 sum = sums[r];
-    if (residual) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, residual + to), sum);
-    _mm512_mask_storeu_ps(side->y + to, lanes, sum);
-  }
-}
-
-/* Two groups that are computed together: of a panel, or of a part and the one that it gates. */
-typedef struct {
-  int part[2];
-  int64_t n[2];
-} Pair;
-
-/* The `index`-th pair from panel `from` on. */
-static inline Pair pair_of(const BlockJob *b, int64_t from, int64_t index) {
+/* The `index`-th 16 features from panel `from` on; gated parts take turns. */
+static inline Place place_of(const BlockJob *b, int64_t from, int64_t index) {
+  if (b->job.is_gated) return (Place){(int)(index % 2), from * PANEL + index / 2 * GROUP};
   int64_t panel;
-  if (b->job.is_gated) return (Pair){{0, 1}, {from * PANEL + index * GROUP, from * PANEL + index * GROUP}};
-  const int part = (int)(part_of(&b->job, from + index, &panel) - b->job.part);
-  return (Pair){{part, part}, {panel * PANEL, panel * PANEL + GROUP}};
+  const int part = (int)(part_of(&b->job, from + index / 2, &panel) - b->job.part);
+  return (Place){part, panel * PANEL + index % 2 * GROUP};
+}
+
+/* Blocks that are computed together: t … t + count − 1 of a group. */
+typedef struct {
+  int64_t t, count;
+} Chunk;
+static inline Chunk chunk_of(const BlockJob *b, int64_t index) {
+  const int64_t t = b->kt * index / b->num_chunks;
+  return (Chunk){t, b->kt * (index + 1) / b->num_chunks - t};
+}
+
+/* Makes the pieces of a task in order, chunk by chunk, one chunk before they are used. */
+typedef struct {
+  const BlockJob *b;
+  int64_t from, num_groups, group, chunk, t, end; /* the next piece is the t-th of its group; its chunk ends at `end` */
+  int format;
+  const uint8_t *blocks, *ahead, *ahead_end; /* of the group; what is asked for with the next piece, and where it goes on elsewhere */
+  int64_t ahead_jump;
+  uint8_t *copy;
+  Piece *pieces, *next; /* [2, CHUNK]; the next one there */
+  int parity;
+} Maker;
+
+/* The last rows of a matrix are in the order of the file: `copy` has them in that of a group, filled up with zeros. */
+static __attribute__((noinline)) void fill_group(const BlockFormat *format, int64_t num_blocks, const uint8_t *rows, int64_t count, uint8_t *copy) {
+  const int64_t bytes = format->bytes;
+  memset(copy, 0, (size_t)(GROUP * num_blocks * bytes));
+  for (int64_t i = 0; i < count * num_blocks; i++)
+    each_unit(format, i / num_blocks, (uint8_t *)rows + i * bytes, copy + i % num_blocks * GROUP * bytes, 0);
+}
+static __attribute__((noinline)) void begin_group(Maker *maker) {
+  const BlockJob *b = maker->b;
+  const Place at = place_of(b, maker->from, maker->group), next = place_of(b, maker->from, MIN(maker->group + 1, maker->num_groups - 1));
+  const BlockFormat *format = b->format[at.part];
+  const uint8_t *blocks = b->blocks[at.part] + at.n * b->row_bytes[at.part];
+  const int64_t count = MIN(b->job.part[at.part].n - at.n, GROUP), piece_bytes = GROUP * 32 / format->block * format->bytes;
+  maker->format = (int)(format - block_formats);
+  maker->blocks = blocks;
+  maker->ahead_end = blocks + b->kt * piece_bytes;
+  maker->ahead_jump = b->blocks[next.part] + next.n * b->row_bytes[next.part] - maker->ahead_end;
+  maker->ahead = blocks + AHEAD * piece_bytes;
+  if (maker->ahead >= maker->ahead_end) maker->ahead += maker->ahead_jump;
+  if (count >= GROUP) return;
+  fill_group(format, b->job.k / format->block, blocks, count, maker->copy);
+  maker->blocks = maker->copy;
+}
+static __attribute__((noinline)) void make_any_piece(int format, const uint8_t *blocks, int64_t t, Piece *to) { make_piece(format, blocks, t, to); }
+INLINE void make_next(int of_all, Maker *maker) {
+  if (maker->group == maker->num_groups) return;
+  if (maker->t == 0) begin_group(maker);
+  const int format = of_all ? of_all : maker->format;
+  const int64_t bytes = GROUP * 32 / block_formats[format].block * block_formats[format].bytes;
+  const uint8_t *ahead = maker->ahead;
+#pragma GCC unroll 16
+  for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(ahead + line, 0, 2);
+  maker->ahead = ahead + bytes == maker->ahead_end ? ahead + bytes + maker->ahead_jump : ahead + bytes;
+  if (of_all) make_piece(format, maker->blocks, maker->t, maker->next);
+  else make_any_piece(format, maker->blocks, maker->t, maker->next);
+  maker->next++;
+  if (++maker->t < maker->end) return;
+  /* on to the next chunk */
+  maker->parity ^= 1;
+  maker->next = maker->pieces + maker->parity * CHUNK;
+  if (++maker->chunk == maker->b->num_chunks) maker->chunk = maker->t = 0, maker->group++;
+  maker->end = chunk_of(maker->b, maker->chunk).t + chunk_of(maker->b, maker->chunk).count;
+}
+
+INLINE void make_pieces(int format, Maker *maker, int64_t count) {
+  for (int64_t p = 0; p < count; p++) make_next(format, maker);
+}
+
+/* --- products */
+
+/* C of a block into tile c, or of its half. */
+#define BLOCK_PRODUCT(c, x, piece)        \
+  do {                                    \
+    TILE_LOAD_ONCE(4, x, 64);             \
+    TILE_LOAD(6, (piece)->q, 64);         \
+    TILE_ZERO(c);                         \
+    TILE_PRODUCT(c, 4, 6);                \
+  } while (0)
+#define HALF_PRODUCT(c, x, piece, half)             \
+  do {                                              \
+    TILE_LOAD(5, (x) + 16 * (half), 64);            \
+    TILE_LOAD(7, (piece)->q + TILE / 2 * (half), 64); \
+    TILE_ZERO(c);                                   \
+    TILE_PRODUCT(c, 5, 7);                          \
+  } while (0)
+
+/* y += first·C + second·S of a block; c [rows, 16], sums [16] */
+INLINE void add_block(Factors factors, int rows, const float *c, const Piece *piece, const float *sums, __m512 y[16]) {
+  const __m512 first = _mm512_load_ps(piece->first), second = _mm512_load_ps(piece->second);
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; r++) {
+    y[r] = _mm512_fmadd_ps(_mm512_load_ps(c + 16 * r), first, y[r]);
+    if (factors == WITH_SECOND) y[r] = _mm512_fmadd_ps(second, _mm512_set1_ps(sums[r]), y[r]);
+    if (factors == TWO_HALVES) y[r] = _mm512_fmadd_ps(_mm512_load_ps(c + 256 + 16 * r), second, y[r]);
+  }
+}
+
+/* The product of rows of x and a piece, begun in tile c, or (two halves) in tiles c and c + 1; c is a constant. */
+INLINE void begin_product(Factors factors, int c, const bf16 *x, const Piece *piece) {
+  switch (factors == TWO_HALVES ? 4 + c / 2 : c) {
+  case 0: BLOCK_PRODUCT(0, x, piece); break;
+  case 1: BLOCK_PRODUCT(1, x, piece); break;
+  case 2: BLOCK_PRODUCT(2, x, piece); break;
+  case 3: BLOCK_PRODUCT(3, x, piece); break;
+  case 4: HALF_PRODUCT(0, x, piece, 0); HALF_PRODUCT(1, x, piece, 1); break;
+  case 5: HALF_PRODUCT(2, x, piece, 0); HALF_PRODUCT(3, x, piece, 1); break;
+  }
+}
+INLINE void end_product(Factors factors, int c, float *to) {
+  switch (factors == TWO_HALVES ? 4 + c / 2 : c) {
+  case 0: TILE_STORE(0, to, 64); break;
+  case 1: TILE_STORE(1, to, 64); break;
+  case 2: TILE_STORE(2, to, 64); break;
+  case 3: TILE_STORE(3, to, 64); break;
+  case 4: TILE_STORE(0, to, 64); TILE_STORE(1, to + 256, 64); break;
+  case 5: TILE_STORE(2, to, 64); TILE_STORE(3, to + 256, 64); break;
+  }
+}
+
+/* Sums plus the bias into columns n … n + 15 of y, silu(sums)·up where there is that. */
+static __attribute__((noinline)) void finish_group(const BlockJob *b, Place at, int64_t row, int64_t count, const __m512 *sums, const __m512 *up) {
+  const Part *part = b->job.part + at.part;
+  const float *residual = b->job.plain.residual, *bias = part->plain.bias, *up_bias = up ? part[1].plain.bias : NULL;
+  const __mmask16 lanes = first_lanes(part->n - at.n);
+  if (!lanes || part->plain.y == NULL) return;
+  for (int64_t r = 0; r < count; r++) {
+    const int64_t to = (row + r) * part->n + at.n;
+    __m512 y = sums[r];
+    if (bias) y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(lanes, bias + at.n));
+    if (up) {
+      const __m512 other = up_bias ? _mm512_add_ps(up[r], _mm512_maskz_loadu_ps(lanes, up_bias + at.n)) : up[r];
+      y = _mm512_mul_ps(_mm512_mul_ps(y, sigmoid_ps(y)), other);
+    }
+    if (residual) y = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, residual + to), y);
+    _mm512_mask_storeu_ps(part->plain.y + to, lanes, y);
+  }
+}
+
+/* `make` pieces are to be made in `steps` products. */
+typedef struct {
+  Maker *maker;
+  int64_t make, steps, due;
+} Pace;
+
+/* Adds `count` blocks to y; sums of a block are taken from their tile when it is needed again. */
+INLINE void add_blocks(int format, Factors factors, int rows, const bf16 *x, const float *sums, const Piece *pieces, int64_t count, Pace *pace, __m512 y[16]) {
+  const int step = factors == TWO_HALVES ? 2 : 1, delay = SUMS / step;
+  float c[SUMS][2 * 256] ALIGNED;
+  for (int64_t from = 0; from < count + delay; from += delay)
+#pragma GCC unroll 4
+    for (int i = 0; i < delay; i++) {
+      const int64_t t = from + i, done = t - delay;
+      if (done >= 0 && done < count) end_product(factors, i * step, c[i]);
+      if (t < count && (pace->due += pace->make) >= pace->steps) pace->due -= pace->steps, make_next(format, pace->maker);
+      if (t < count) begin_product(factors, i * step, x + t * rows * 32, pieces + t);
+      if (done >= 0 && done < count) add_block(factors, rows, c[i], pieces + done, sums + done * rows, y);
+    }
 }
 
 /*
- * Up to 32 rows: tiles 0 and 1 are sums of the first group with rows 0 … 15 and 16 … 31, 2 and 3 of the second; 4 and 5 are rows. All parts
- * are of `format`, a constant of the caller, or of several formats (0).
+ * Rows and panels of a task. All parts are of `format`, or of several formats (0); tiles of x have `rows` rows, 1 or 16: both constants of the
+ * caller.
  */
-INLINE void few_rows(int format, const BlockJob *b, int64_t from, int64_t to, const bf16 *x, uint8_t *copy) {
-  const int64_t kt = b->kt, rows = b->job.m, num_pairs = (to - from) * (b->job.is_gated ? 2 : 1), num_steps = num_pairs * kt;
-  const int is_one = rows == 1, is_wide = rows > 16, is_gated = b->job.is_gated;
-  const int64_t x_tile = is_one ? 32 : TILE, x_stride = is_one ? 4 : 64;
-  bf16 ring[RING][2 * TILE] ALIGNED;
-  Scales scales[2][4] ALIGNED;
-  float c[2][2][16 * 16] ALIGNED;
-  Group group[2] = {{0}};
-  const uint8_t *next[2] = {NULL};
-  int64_t made = 0, made_t = 0, done = 0, done_t = 0; /* pairs, and tiles of the one at work */
-  configure_for(rows);
-  for (int64_t s = 0; s < num_steps + LAG; s++) {
-    if (s < num_steps) {
-      bf16 *to_tile = ring[s % RING];
-      for (int g = 0; g < 2; g++) {
-        if (made_t == 0) {
-          const Pair pair = pair_of(b, from, made), after = pair_of(b, from, MIN(made + 1, num_pairs - 1));
-          group[g] = group_of(b, pair.part[g], pair.n[g], copy + g * GROUP * b->row_bytes[pair.part[g]]);
-          next[g] = b->blocks[after.part[g]] + after.n[g] * b->row_bytes[after.part[g]];
-        }
-        const int number = format ? format : group[g].format;
-        /* What is read next, as fast as this is read. */
-        const int64_t tile_bytes = GROUP * 32 / block_formats[number].block * block_formats[number].bytes;
+INLINE void sum_panels(int format, int rows, const BlockJob *b, const Range *range, Maker *maker, __m512 *memory) {
+  const int64_t kt = b->kt, num_tiles = (range->count + rows - 1) / rows;
+  int64_t parity = 0;
+  const int is_ahead = num_tiles > 1;
+  if (is_ahead) make_pieces(format, maker, chunk_of(b, 0).count);
+  for (int64_t i = 0; i < maker->num_groups; i++) {
+    const Place at = place_of(b, range->from, i);
+    const int is_gate = b->job.is_gated && at.part == 0, number = format ? format : (int)(b->format[at.part] - block_formats);
+    __m512 *y = memory + (b->job.is_gated && !is_gate ? num_tiles * 16 : 0);
+    for (int64_t i_chunk = 0; i_chunk < b->num_chunks; i_chunk++, parity ^= 1) {
+      const Chunk chunk = chunk_of(b, i_chunk), next = chunk_of(b, (i_chunk + 1) % b->num_chunks);
+      Pace pace = {maker, is_ahead ? next.count : 0, num_tiles * chunk.count, 0};
+      if (!is_ahead) make_pieces(format, maker, chunk.count);
+      for (int64_t tile = 0; tile < num_tiles; tile++) {
+        const int64_t row = range->first + tile * rows;
+        __m512 sums[16];
 #pragma GCC unroll 16
-        for (int64_t at = 0; at < tile_bytes; at += 64) __builtin_prefetch(next[g] + at, 0, 3);
-        next[g] += tile_bytes;
-        make_tile(number, group + g, made_t, kt, scales[g], to_tile + g * TILE);
+        for (int r = 0; r < rows; r++) sums[r] = i_chunk ? y[tile * 16 + r] : _mm512_setzero_ps();
+        add_blocks(format, factors_of(number), rows, b->x + (row * kt + chunk.t * rows) * 32, b->sums + row * kt + chunk.t * rows,
+                   maker->pieces + parity * CHUNK, chunk.count, &pace, sums);
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++) y[tile * 16 + r] = sums[r];
+        if (i_chunk + 1 < b->num_chunks || is_gate) continue;
+        finish_group(b, (Place){b->job.is_gated ? 0 : at.part, at.n}, row, MIN(range->first + range->count - row, rows), memory + tile * 16,
+                     b->job.is_gated ? y + tile * 16 : NULL);
       }
-      if (++made_t == kt) made_t = 0, made++;
     }
-    if (s < LAG) continue;
-    const bf16 *w = ring[(s - LAG) % RING], *right = x + done_t * x_tile;
-    if (done_t == 0) {
-      TILE_ZERO(0);
-      TILE_ZERO(1);
-      TILE_ZERO(2);
-      TILE_ZERO(3);
-    }
-    TILE_LOAD(4, right, x_stride);
-    TILE_LOAD(6, w, 64);
-    TILE_PRODUCT(0, 6, 4);
-    TILE_LOAD(7, w + TILE, 64);
-    TILE_PRODUCT(2, 7, 4);
-    if (is_wide) {
-      TILE_LOAD(5, right + kt * TILE, 64);
-      TILE_PRODUCT(1, 6, 5);
-      TILE_PRODUCT(3, 7, 5);
-    }
-    if (++done_t < kt) continue;
-    done_t = 0;
-    TILE_STORE(0, c[0][0], x_stride);
-    TILE_STORE(2, c[1][0], x_stride);
-    if (is_wide) {
-      TILE_STORE(1, c[0][1], 64);
-      TILE_STORE(3, c[1][1], 64);
-    }
-    const Pair pair = pair_of(b, from, done++);
-    for (int g = 0; g < (is_gated ? 1 : 2); g++)
-      for (int64_t r = 0; r < rows; r += 16) {
-        const Place at = {.part = pair.part[g], .is_one = is_one, .row = r, .count = MIN(rows - r, 16), .n = pair.n[g]};
-        finish_group(b, at, c[g][r / 16], is_gated ? c[1][r / 16] : NULL);
-      }
   }
 }
 
-/* One for each format, so that its constants stay in registers. */
-#define FEW_ROWS_OF(format, name)                                                                                                    \
-  static __attribute__((noinline)) void few_rows_##name(const BlockJob *b, int64_t from, int64_t to, const bf16 *x, uint8_t *copy) { \
-    few_rows(format, b, from, to, x, copy);                                                                                          \
-  }
-EACH_FORMAT(FEW_ROWS_OF)
-FEW_ROWS_OF(0, mixed)
+/* One for each format, so that its constants stay in registers, and for one row. */
+#define SUM_PANELS(name) static __attribute__((noinline)) void name(const BlockJob *b, const Range *range, Maker *maker, __m512 *y)
+#define SUM_PANELS_OF(format, name)                                                       \
+  SUM_PANELS(sum_one_##name) { sum_panels(format, 1, b, range, maker, y); }        \
+  SUM_PANELS(sum_sixteen_##name) { sum_panels(format, 16, b, range, maker, y); }
+EACH_FORMAT(SUM_PANELS_OF)
+SUM_PANELS_OF(0, mixed)
 
-static void few_rows_of_job(const BlockJob *b, int64_t from, int64_t to, const bf16 *x, uint8_t *copy) {
+static void sum_panels_of_job(const BlockJob *b, const Range *range, Maker *maker, __m512 *y) {
   int64_t format = b->format[0] - block_formats;
   for (int p = 1; p < b->job.num_parts; p++)
     if (b->format[p] != b->format[0]) format = 0;
 #define CASE(number, name) \
-  case number: few_rows_##name(b, from, to, x, copy); break;
+  case number: (b->job.m == 1 ? sum_one_##name : sum_sixteen_##name)(b, range, maker, y); break;
   switch (format) {
     EACH_FORMAT(CASE)
-    default: few_rows_mixed(b, from, to, x, copy);
+    CASE(0, mixed)
   }
-}
-
-/* Makes the tiles of a pair one at a time: [2, kt]. */
-typedef struct {
-  Group group[2];
-  Scales scales[2][4] ALIGNED;
-  int64_t made;
-} Maker;
-
-static inline void begin_pair(const BlockJob *b, int64_t from, int64_t index, uint8_t *copy, Maker *maker) {
-  const Pair pair = pair_of(b, from, index);
-  for (int g = 0; g < 2; g++) maker->group[g] = group_of(b, pair.part[g], pair.n[g], copy + g * GROUP * b->row_bytes[pair.part[g]]);
-  maker->made = 0;
-}
-static inline void make_next(Maker *maker, int64_t kt, bf16 *tiles) {
-  const int64_t g = maker->made % 2, t = maker->made / 2;
-  make_tile(maker->group[g].format, maker->group + g, t, kt, maker->scales[g], tiles + (g * kt + t) * TILE);
-  maker->made++;
-}
-
-/*
- * More than 32 rows: each pair meets them in blocks of 32, tiles as above. Between its products the tiles of the next pair are made.
- */
-static void many_rows(const BlockJob *b, const Range *range, uint8_t *copy) {
-  const int64_t kt = b->kt, num_blocks = (range->count + 31) / 32;
-  const int64_t num_pairs = (range->to - range->from) * (b->job.is_gated ? 2 : 1);
-  const int is_gated = b->job.is_gated;
-  bf16 *memory = az_take((size_t)(4 * kt * TILE) * sizeof(bf16));
-  Maker maker;
-  float c[2][2][16 * 16] ALIGNED;
-  configure_for(range->count);
-  begin_pair(b, range->from, 0, copy, &maker);
-  while (maker.made < 2 * kt) make_next(&maker, kt, memory);
-  for (int64_t p = 0; p < num_pairs; p++) {
-    const Pair pair = pair_of(b, range->from, p);
-    const bf16 *first = memory + p % 2 * 2 * kt * TILE, *second = first + kt * TILE;
-    bf16 *next = memory + (p + 1) % 2 * 2 * kt * TILE;
-    int64_t due = p + 1 < num_pairs ? 0 : INT64_MIN / 2; /* two tiles for each of num_blocks steps */
-    if (p + 1 < num_pairs) begin_pair(b, range->from, p + 1, copy, &maker);
-    for (int64_t r = 0; r < range->count; r += 32) {
-      const int64_t row = range->first + r, count = MIN(range->count - r, 32);
-      const bf16 *x = b->x + row / 16 * kt * TILE, *more = x + kt * TILE;
-      TILE_ZERO(0);
-      TILE_ZERO(1);
-      TILE_ZERO(2);
-      TILE_ZERO(3);
-      for (int64_t t = 0; t < kt; t++) {
-        TILE_LOAD(4, x + t * TILE, 64);
-        TILE_LOAD(6, first + t * TILE, 64);
-        TILE_PRODUCT(0, 6, 4);
-        TILE_LOAD(7, second + t * TILE, 64);
-        TILE_PRODUCT(2, 7, 4);
-        if (count > 16) {
-          TILE_LOAD(5, more + t * TILE, 64);
-          TILE_PRODUCT(1, 6, 5);
-          TILE_PRODUCT(3, 7, 5);
-        }
-        for (due += 2; due >= num_blocks; due -= num_blocks) make_next(&maker, kt, next);
-      }
-      TILE_STORE(0, c[0][0], 64);
-      TILE_STORE(1, c[0][1], 64);
-      TILE_STORE(2, c[1][0], 64);
-      TILE_STORE(3, c[1][1], 64);
-      for (int g = 0; g < (is_gated ? 1 : 2); g++)
-        for (int64_t later = 0; later < count; later += 16) {
-          const Place at = {.part = pair.part[g], .row = row + later, .count = MIN(count - later, 16), .n = pair.n[g]};
-          finish_group(b, at, c[g][later / 16], is_gated ? c[1][later / 16] : NULL);
-        }
-    }
-  }
-  az_give(memory);
-}
-
-static void pack_task(void *arg, size_t index) {
-  const BlockJob *b = arg;
-  const int64_t first = (int64_t)index * PACK_ROWS, count = MIN(b->job.m - first, PACK_ROWS);
-  bf16 *to = b->x + first / 16 * b->kt * TILE;
-  pack_rows(&b->job, first, count, to);
-  turn_tiles(to, ROUND_UP(count, 16) / 16 * b->kt);
 }
 
 static void task(void *arg, size_t index) {
@@ -325,22 +327,16 @@ static void task(void *arg, size_t index) {
   };
   int64_t widest = 0;
   for (int p = 0; p < b->job.num_parts; p++) widest = MAX(widest, b->row_bytes[p]);
-  uint8_t *copy = az_take((size_t)(2 * GROUP * widest));
-  if (b->x != NULL) {
-    many_rows(b, &range, copy);
-  } else {
-    bf16 *x = az_take((size_t)(ROUND_UP(range.count, 16) * b->kt * 64));
-    if (range.count == 1) {
-      pack_one(&b->job, 0, x);
-    } else {
-      pack_rows(&b->job, 0, range.count, x);
-      turn_tiles(x, ROUND_UP(range.count, 16) / 16 * b->kt);
-    }
-    few_rows_of_job(b, range.from, range.to, x, copy);
-    az_give(x);
-  }
+  Maker maker = {.b = b, .from = range.from, .num_groups = (range.to - range.from) * (b->job.is_gated ? 4 : 2), .end = chunk_of(b, 0).count};
+  maker.copy = az_take((size_t)(GROUP * widest));
+  maker.pieces = maker.next = az_take(2 * CHUNK * sizeof(Piece));
+  __m512 *y = az_take((size_t)(2 * ROUND_UP(range.count, 16)) * sizeof(__m512));
+  configure_for(MIN(range.count, 16), 64);
+  sum_panels_of_job(b, &range, &maker, y);
   TILE_RELEASE();
-  az_give(copy);
+  az_give(y);
+  az_give(maker.pieces);
+  az_give(maker.copy);
 }
 
 /*
@@ -353,6 +349,7 @@ static void run(Ctx *c) {
   Job *job = &b.job;
   read_extents(c, job, c->num_inputs - BLOCKS);
   b.kt = job->k / 32;
+  b.num_chunks = (b.kt + CHUNK - 1) / CHUNK;
   for (int p = 0; p < job->num_parts; p++) {
     Part *part = job->part + p;
     b.format[p] = format_of(c, c->i[FORMATS + p], job->k);
@@ -362,20 +359,19 @@ static void run(Ctx *c) {
     part->plain = (Side){.bias = c->in[BIAS + p].data};
     if (!job->is_gated || p == 0) part->plain.y = OUT(c, p, job->m, part->n);
   }
-  const int64_t threads = c->i[0];
-  b.row_block = job->m;
-  if (job->m > FEW_ROWS) {
-    b.row_block = MAX(ROW_BLOCK, ROW_BLOCK_BYTES / (b.kt * 64) / 32 * 32);
-    b.x = az_take((size_t)(ROUND_UP(job->m, 16) * b.kt * 64));
-    az_par(c, (size_t)((job->m + PACK_ROWS - 1) / PACK_ROWS), pack_task, &b);
-  }
+  const int64_t threads = c->i[0], padded = ROUND_UP(job->m, rows_of(&b));
+  b.row_block = MAX(ROW_BLOCK, ROW_BLOCK_BYTES / (b.kt * 64) / 32 * 32);
+  b.x = az_take((size_t)(padded * b.kt * 64));
+  b.sums = az_take((size_t)(padded * b.kt) * sizeof(float));
+  az_par(c, (size_t)((job->m + 16 * PACK_TILES - 1) / (16 * PACK_TILES)), pack_task, &b);
   const int64_t blocks = (job->m + b.row_block - 1) / b.row_block;
   int64_t features = 0;
   for (int p = 0; p < job->num_parts; p++) features += job->part[p].n;
   const int is_small = features * b.kt * (16 + job->m) < SMALL_WORK;
   job->num_splits = threads < 2 || is_small || blocks >= 2 * threads ? 1 : MIN(job->num_panels, 2 * threads);
   az_par(c, (size_t)(blocks * job->num_splits), task, &b);
-  if (b.x != NULL) az_give(b.x);
+  az_give(b.sums);
+  az_give(b.x);
 }
 
 /* --- rows of a table */
@@ -385,21 +381,27 @@ typedef struct {
   const uint8_t *table;
   const int64_t *ids;
   float *y;
-  int64_t width, stride;
+  int64_t width, stride, rows;
 } Gather;
 
 static void gather_task(void *arg, size_t index) {
   const Gather *g = arg;
   float *y = g->y + (int64_t)index * g->width;
-  const uint8_t *row = g->table + g->ids[index] * g->stride;
-  for (int64_t i = 0; i < g->width; i += g->format->block, row += g->format->bytes) g->format->values(row, y + i);
+  const int64_t id = g->ids[index], first = id / GROUP * GROUP, bytes = g->format->bytes;
+  const int is_alone = first + GROUP > g->rows; /* the last rows of a table are as in the file */
+  const uint8_t *blocks = g->table + (is_alone ? id : first) * g->stride;
+  uint8_t block[256];
+  for (int64_t i = 0; i < g->width; i += g->format->block, blocks += is_alone ? bytes : GROUP * bytes) {
+    if (!is_alone) each_unit(g->format, id - first, block, (uint8_t *)blocks, 1);
+    g->format->values(is_alone ? blocks : block, y + i);
+  }
 }
 
 /* Attributes: width, format. table (blocks of [V, width]), ids [N] → their rows [N, width], in float32 */
 static void run_gather(Ctx *c) {
   Gather g = {.format = format_of(c, c->i[1], c->i[0]), .table = c->in[0].data, .ids = c->in[1].data, .width = c->i[0]};
   g.stride = g.width / g.format->block * g.format->bytes;
-  const int64_t count = az_size(c->in + 1), rows = az_size(c->in) / g.stride;
+  const int64_t count = az_size(c->in + 1), rows = g.rows = az_size(c->in) / g.stride;
   for (int64_t i = 0; i < count; i++)
     if (g.ids[i] < 0 || g.ids[i] >= rows) az_fail(c, "an id is outside the table");
   g.y = OUT(c, 0, count, g.width);

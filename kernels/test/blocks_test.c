@@ -1,14 +1,15 @@
-/* Linear layers on stored blocks: the same bits as on the dequantised matrix, whose values are worked out here in float64. */
+/* Linear layers on stored blocks, compared with float64 on the exact values of the blocks; a row has the same bits alone and among others. */
 #include "harness.h"
 #if defined(__x86_64__)
 
-extern const Op az_decode_blocks_ops[], az_decode_linear_ops_amx[], az_decode_pack_ops_amx[];
+extern const Op az_decode_blocks_ops[];
 
-/* Numbers, blocks and bytes as in ggml; head: where the quantised values begin. */
+/* Numbers, blocks and bytes as in ggml; where halves begin and end that are units of their own. */
 typedef struct {
-  int number, block, bytes;
+  int number, block, bytes, halves, end;
 } Kind;
-static const Kind kinds[] = {{2, 32, 18}, {3, 32, 20}, {6, 32, 22}, {7, 32, 24}, {8, 32, 34}, {12, 256, 144}, {13, 256, 176}, {14, 256, 210}};
+static const Kind kinds[] = {{2, 32, 18, 0, 2},    {3, 32, 20, 0, 4},     {6, 32, 22, 0, 2},     {7, 32, 24, 0, 4},
+                             {8, 32, 34, 0, 2},    {12, 256, 144, 0, 4}, {13, 256, 176, 0, 4}, {14, 256, 210, 208, 210}};
 enum { NUM_KINDS = sizeof kinds / sizeof *kinds };
 
 /* The number that a half stands for. */
@@ -65,10 +66,23 @@ static Tensor random_blocks(Kind kind, int64_t n, int64_t k, int seed) {
   return t;
 }
 
-static Tensor dequantised(Kind kind, Tensor blocks, int64_t n, int64_t k) {
-  Tensor w = tensor_of(4, SHAPE(n, k));
-  for (int64_t i = 0; i < n * k; i++)
-    FLOATS(w)[i] = (float)value_of(kind, (const uint8_t *)blocks.data + i / kind.block * kind.bytes, (int)(i % kind.block));
+/* In the order in which kernels take them: of 16 rows the first block of each, unit by unit, then the second of each, … */
+static Tensor grouped(Kind kind, Tensor blocks, int64_t n, int64_t k) {
+  Tensor t = copy_of(blocks, 1);
+  const int64_t num = k / kind.block, bytes = kind.bytes;
+  for (int64_t i = 0; i < n / 16 * 16 * num; i++) {
+    const int64_t row = i / num, first = (row / 16 * num + i % num) * 16 * bytes;
+    for (int64_t at = 0, size; at < bytes; at += size) {
+      size = at >= kind.halves && at < kind.end ? 2 : 4;
+      memcpy((uint8_t *)t.data + first + 16 * at + row % 16 * size, (uint8_t *)blocks.data + i * bytes + at, (size_t)size);
+    }
+  }
+  return t;
+}
+
+static double *dequantised(Kind kind, Tensor blocks, int64_t n, int64_t k) {
+  double *w = malloc(sizeof(double) * (size_t)(n * k));
+  for (int64_t i = 0; i < n * k; i++) w[i] = value_of(kind, (const uint8_t *)blocks.data + i / kind.block * kind.bytes, (int)(i % kind.block));
   return w;
 }
 
@@ -79,45 +93,108 @@ static void must_run(Call *call) {
 
 enum { PARTS = 3 };
 
-/* Both kernels on the same layers; parts may be stored in several formats. */
+/* A layer, and its weights in float64. */
+typedef struct {
+  Call call;
+  const double *w[PARTS];
+  int64_t n[PARTS], rows, k;
+  int parts, is_gated;
+} Layer;
+
+static Layer layer_of(const Kind *of, const int64_t *n, int parts, int64_t rows, int64_t k, int is_gated, int threads) {
+  Layer layer = {.call = {.table = az_decode_blocks_ops, .name = "DecodeBlocks", .ints = {threads, is_gated, rows, k}, .floats = {1e-5f}, .num_inputs = 7 + parts},
+                 .rows = rows, .k = k, .parts = parts, .is_gated = is_gated};
+  Call *call = &layer.call;
+  call->in[0] = WAVES(1, rows, k);
+  for (int p = 0; p < parts; p++) {
+    const Tensor blocks = random_blocks(of[p], n[p], k, p + 1);
+    call->ints[4 + p] = layer.n[p] = n[p], call->ints[8 + p] = of[p].number;
+    if (p != 1) call->in[3 + p] = WAVES(4 + p, n[p]);
+    call->in[7 + p] = grouped(of[p], blocks, n[p], k);
+    layer.w[p] = dequantised(of[p], blocks, n[p], k);
+  }
+  return layer;
+}
+static void free_layer(const Layer *layer) {
+  for (int p = 0; p < layer->parts; p++) free((void *)layer->w[p]);
+}
+
+/* Part p of a row, whose x the kernel has normed and rounded: rounding that falls the other way is within the tolerance where there is a norm. */
+static double truth_of(const Layer *layer, int p, int64_t row, int64_t n) {
+  const float *x = FLOATS(layer->call.in[0]) + row * layer->k, *gain = layer->call.in[1].data, *bias = layer->call.in[3 + p].data;
+  double squares = 0, y = bias ? bias[n] : 0;
+  for (int64_t i = 0; i < layer->k; i++) squares += (double)x[i] * x[i];
+  const float scale = gain ? (float)(1 / sqrt(squares / (double)layer->k + 1e-5)) : 1;
+  for (int64_t i = 0; i < layer->k; i++) y += (double)from_half(to_half(x[i] * scale * (gain ? gain[i] : 1))) * layer->w[p][n * layer->k + i];
+  return y;
+}
+
+/* The kernel against float64; tasks in any order give the same bits. */
 static void compare(const Kind *of, const int64_t *n, int parts, int64_t rows, int64_t k, int is_gated, int threads) {
-  Call stored = {.table = az_decode_blocks_ops, .name = "DecodeBlocks", .ints = {threads, is_gated, rows, k}, .floats = {1e-5f}, .num_inputs = 7 + parts};
-  Tensor w[PARTS];
-  stored.in[0] = WAVES(1, rows, k);
-  if (rows % 2) stored.in[1] = WAVES(2, k);
-  if (parts == 1) stored.in[2] = WAVES(3, rows, n[0]);
-  for (int p = 0; p < parts; p++) {
-    stored.ints[4 + p] = n[p];
-    if (p != 1) stored.in[3 + p] = WAVES(4 + p, n[p]);
-  }
-  Call packed = stored;
-  packed.table = az_decode_linear_ops_amx, packed.name = "DecodeLinear";
-  for (int p = 0; p < parts; p++) {
-    stored.ints[8 + p] = of[p].number;
-    stored.in[7 + p] = random_blocks(of[p], n[p], k, p + 1);
-    w[p] = dequantised(of[p], stored.in[7 + p], n[p], k);
-    Call pack = {.table = az_decode_pack_ops_amx, .name = "DecodePack", .in = {w[p]}, .num_inputs = 1};
-    must_run(&pack);
-    packed.in[7 + p] = pack.out[0];
-  }
-  must_run(&stored);
-  must_run(&packed);
-  for (int p = 0; p < (is_gated ? 1 : parts); p++) check_same("y", stored.out[p], packed.out[p], sizeof(float));
-  Call reversed = stored;
+  Layer layer = layer_of(of, n, parts, rows, k, is_gated, threads);
+  if (rows % 2) layer.call.in[1] = WAVES(2, k);
+  if (parts == 1) layer.call.in[2] = WAVES(3, rows, n[0]);
+  must_run(&layer.call);
+  Call reversed = layer.call;
   memset(reversed.out, 0, sizeof reversed.out);
   reversed.is_reversed = 1;
   must_run(&reversed);
-  check_same("y of tasks in reverse", stored.out[0], reversed.out[0], sizeof(float));
-  if (is_gated || rows % 2) return;
-  double *y = malloc(sizeof(double) * (size_t)(rows * n[0]));
-  for (int64_t i = 0; i < rows * n[0]; i++) {
-    const float *x = FLOATS(stored.in[0]) + i / n[0] * k, *v = FLOATS(w[0]) + i % n[0] * k;
-    y[i] = stored.in[2].data ? FLOATS(stored.in[2])[i] : 0;
-    y[i] += FLOATS(stored.in[3])[i % n[0]];
-    for (int64_t j = 0; j < k; j++) y[i] += (double)from_half(to_half(x[j])) * from_half(to_half(v[j]));
+  for (int p = 0; p < (is_gated ? 1 : parts); p++) {
+    check_same("y of tasks in reverse", layer.call.out[p], reversed.out[p], sizeof(float));
+    double *y = malloc(sizeof(double) * (size_t)(rows * n[p]));
+    for (int64_t i = 0; i < rows * n[p]; i++) {
+      y[i] = truth_of(&layer, p, i / n[p], i % n[p]);
+      if (is_gated) y[i] *= truth_of(&layer, 1, i / n[p], i % n[p]) / (1 + exp(-y[i]));
+      if (parts == 1) y[i] += FLOATS(layer.call.in[2])[i];
+    }
+    check_close("y", layer.call.out[p], y, rows % 2 ? 1e-3 : is_gated ? 1e-5 : 1e-6);
+    free(y);
   }
-  check_close("y", stored.out[0], y, 1e-5);
-  free(y);
+  free_layer(&layer);
+}
+
+/* The same layer on row `from` and those after it. */
+static Call on_rows(const Layer *layer, int64_t from, int64_t rows) {
+  Call call = layer->call;
+  memset(call.out, 0, sizeof call.out);
+  call.ints[2] = rows;
+  call.in[0] = tensor_of(sizeof(float), SHAPE(rows, layer->k));
+  memcpy(call.in[0].data, FLOATS(layer->call.in[0]) + from * layer->k, (size_t)(rows * layer->k) * sizeof(float));
+  must_run(&call);
+  return call;
+}
+
+static void test_rows_alone(void) {
+  static const int64_t some[] = {2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 200, 257, 300};
+  for (int i = 0; i < NUM_KINDS; i++)
+    for (int is_gated = 0; is_gated < 2; is_gated++) {
+      begin_level(LEVEL_AMX); /* releases tensors */
+      const int64_t n[] = {39, is_gated ? 39 : 16}, k = kinds[i].block == 32 ? 13 * 32 : 512;
+      Layer layer = layer_of((const Kind[]){kinds[i], kinds[(i + 3) % 5]}, n, 2, 300, k, is_gated, 2);
+      layer.call.in[1] = WAVES(2, k);
+      float *alone = malloc(sizeof(float) * (size_t)(300 * n[0]));
+      for (int64_t r = 0; r < 300; r++) memcpy(alone + r * n[0], on_rows(&layer, r, 1).out[0].data, sizeof(float) * (size_t)n[0]);
+      for (size_t m = 0; m < sizeof some / sizeof *some; m++)
+        check(memcmp(on_rows(&layer, 300 - some[m], some[m]).out[0].data, alone + (300 - some[m]) * n[0], sizeof(float) * (size_t)(some[m] * n[0])) == 0,
+              "format %d, %ld rows differ from each alone", kinds[i].number, (long)some[m]);
+      free(alone);
+      free_layer(&layer);
+    }
+}
+
+static void test_not_finite(void) {
+  for (int i = 0; i < NUM_KINDS; i++)
+    for (int is_nan = 0; is_nan < 2; is_nan++) {
+      const int64_t n[] = {20}, k = 256;
+      Layer layer = layer_of((const Kind[]){kinds[i]}, n, 1, 5, k, 0, 1);
+      const Call finite = on_rows(&layer, 0, 5);
+      FLOATS(layer.call.in[0])[3 * k + 77] = is_nan ? NAN : INFINITY;
+      const Call call = on_rows(&layer, 0, 5);
+      for (int64_t j = 0; j < 5 * n[0]; j++)
+        check(j / n[0] == 3 ? !isfinite(FLOATS(call.out[0])[j]) : FLOATS(call.out[0])[j] == FLOATS(finite.out[0])[j],
+              "format %d, y[%ld] is %g", kinds[i].number, (long)j, (double)FLOATS(call.out[0])[j]);
+      free_layer(&layer);
+    }
 }
 
 static void test_every_format(void) {
@@ -153,20 +230,24 @@ static void test_refusals(void) {
 static void test_gather(void) {
   for (int i = 0; i < NUM_KINDS; i++) {
     const int64_t width = 3 * kinds[i].block;
-    Tensor blocks = random_blocks(kinds[i], 5, width, 3), ids = tensor_of(8, SHAPE(4)), w = dequantised(kinds[i], blocks, 5, width);
-    const int64_t chosen[] = {4, 0, 4, 2};
+    Tensor blocks = random_blocks(kinds[i], 37, width, 3), ids = tensor_of(8, SHAPE(5));
+    double *w = dequantised(kinds[i], blocks, 37, width);
+    const int64_t chosen[] = {36, 0, 31, 2, 32};
     memcpy(ids.data, chosen, sizeof chosen);
-    Call call = {.table = az_decode_blocks_ops, .name = "GatherBlocks", .ints = {width, kinds[i].number}, .in = {blocks, ids}, .num_inputs = 2};
+    Call call = {.table = az_decode_blocks_ops, .name = "GatherBlocks", .ints = {width, kinds[i].number}, .in = {grouped(kinds[i], blocks, 37, width), ids}, .num_inputs = 2};
     must_run(&call);
-    for (int64_t r = 0; r < 4; r++)
-      for (int64_t j = 0; j < width; j++)
-        check(FLOATS(call.out[0])[r * width + j] == FLOATS(w)[chosen[r] * width + j], "format %d, value %ld is %g, expected %g", kinds[i].number,
-              (long)j, (double)FLOATS(call.out[0])[r * width + j], (double)FLOATS(w)[chosen[r] * width + j]);
+    for (int64_t j = 0; j < 5 * width; j++) {
+      const double value = w[chosen[j / width] * width + j % width], got = FLOATS(call.out[0])[j];
+      check(got == (float)value, "format %d, value %ld is %g, expected %g", kinds[i].number, (long)j, got, value);
+    }
+    free(w);
   }
 }
 
 const Test blocks_tests[] = {
-    {"linear layers on blocks of every format have the bits of the dequantised matrix", test_every_format, LEVEL_AMX},
+    {"linear layers on blocks of every format compute with exact weights", test_every_format, LEVEL_AMX},
+    {"a row has the same bits alone and among any others", test_rows_alone, LEVEL_AMX},
+    {"what is not finite stays so, in its row", test_not_finite, LEVEL_AMX},
     {"layers of one input may be stored in several formats, and meet many rows", test_mixture, LEVEL_AMX},
     {"rows of a table of blocks are the float32 numbers that they stand for", test_gather, LEVEL_AMX},
     {"blocks of the wrong size, unknown formats and ids outside a table are refused", test_refusals, LEVEL_AMX},

@@ -1,6 +1,7 @@
 /** The tensors of one runtime: who owns which memory, and how much. */
 import { BackendError, ShapeError } from '../../support/errors.js';
 import type { Dtype, Shape } from '../graph/types.js';
+import { groupRows, ungroupRows } from './block-layout.js';
 import { describeType, ELEMENT_TYPES, numElements } from './element-types.js';
 import { ALIGNMENT_BYTES, type Allocate, type Memory } from './memory.js';
 import type { DtypeArrays, StoredBlocks, StoredSpec, Tensor } from './types.js';
@@ -126,6 +127,7 @@ export class TensorStore {
         const bytes = this.view(block, start, [spec.sizeBytes]);
         start += room(spec);
         spec.fill(bytes.data);
+        groupRows(bytes.data, spec.format, spec.shape[0]);
         return { spec, bytes };
       });
       let numLeft = parts.length;
@@ -143,7 +145,8 @@ export class TensorStore {
 
   #storedTensor(spec: StoredSpec, bytes: Tensor<'uint8'>, onDispose: () => void): Tensor<'float32'> {
     const read = (into: Float32Array): void => {
-      spec.read(this.resolve(bytes, 'a tensor of stored blocks').memory as Uint8Array, into);
+      const { memory } = this.resolve(bytes, 'a tensor of stored blocks');
+      spec.read(ungroupRows(memory as Uint8Array, spec.format, spec.shape[0]), into);
     };
     return this.#lateTensor(spec.shape, read, { made: { blocks: { format: spec.format, bytes } }, onDispose });
   }

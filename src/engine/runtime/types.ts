@@ -40,6 +40,7 @@ export interface Tensor<D extends Dtype = Dtype> {
 export interface StoredBlocks {
   /** Number of the format, as kernels know it (kernels/ggml_blocks.h). */
   readonly format: number;
+  /** In the order of `block-layout.ts`. */
   readonly bytes: Tensor<'uint8'>;
 }
 
@@ -48,9 +49,9 @@ export interface StoredSpec {
   readonly shape: Shape;
   readonly format: number;
   readonly sizeBytes: number;
-  /** Writes the blocks. */
+  /** Writes the blocks row by row, as a file has them. */
   fill(bytes: Uint8Array): void;
-  /** Writes the values that blocks stand for. */
+  /** Writes the values that blocks, row by row, stand for. */
   read(bytes: Uint8Array, into: Float32Array): void;
 }
 
