@@ -4,13 +4,20 @@
  * (of half a block for Q6_K). x is rounded to bfloat16, integers q are exact in it, so the matrix unit gives C_b of up to 16 rows and 16
  * output features; vectors apply the factors. Blocks are added in order, one multiply-add after the other, for any number of rows.
  *
- * Pieces (q and factors of 32 inputs) go through a ring: they are made some steps before they are used, when their stores have left for the
- * cache. Up to 16 rows a piece is used once; with more rows all pieces of a group are kept, while those of the next are being made.
+ * A piece is q and the factors of 32 inputs of 16 features. Pieces are made a chunk at a time, few enough for the first-level cache. One tile of
+ * rows (up to 16) uses them at once; with more, the next chunk is made between the products of this one, because making is vectors and
+ * multiplying mostly loads and stores. What will be made is asked for some pieces before, into the second-level cache.
  */
 #include "decode_linear.h"
 #include "ggml_blocks.h"
 
-enum { SUMS = 4, CHUNK = 12, AHEAD = 16, PACK_TILES = 4, ROW_BLOCK_BYTES = 1 << 20 };
+enum {
+  SUMS = 4,   /* products under way */
+  CHUNK = 12, /* most pieces made together */
+  AHEAD = 16, /* pieces */
+  PACK_TILES = 4,
+  ROW_BLOCK_BYTES = 1 << 20,
+};
 /* Tiles' worth of work (32 inputs of a feature; those of 16 rows count twice) that takes no longer than waking another thread, 40 µs. */
 enum { SMALL_WORK = 340000 };
 
@@ -111,16 +118,17 @@ static inline Chunk chunk_of(const BlockJob *b, int64_t index) {
   return (Chunk){t, b->kt * (index + 1) / b->num_chunks - t};
 }
 
-/* Makes the pieces of a task in order, chunk by chunk, one chunk before they are used. */
+/* Makes the pieces of a task in order, into two buffers by turns. */
 typedef struct {
   const BlockJob *b;
   int64_t from, num_groups, group, chunk, t, end; /* the next piece is the t-th of its group; its chunk ends at `end` */
   int format;
-  const uint8_t *blocks, *ahead, *ahead_end; /* of the group; what is asked for with the next piece, and where it goes on elsewhere */
+  const uint8_t *blocks;
+  const uint8_t *ahead, *ahead_end; /* asked for with the next piece; where that goes on, ahead_jump bytes further */
   int64_t ahead_jump;
-  uint8_t *copy;
+  uint8_t *copy;        /* of a group that is not whole */
   Piece *pieces, *next; /* [2, CHUNK]; the next one there */
-  int parity;
+  int buffer;
 } Maker;
 
 /* The last rows of a matrix are in the order of the file: `copy` has them in that of a group, filled up with zeros. */
@@ -147,6 +155,7 @@ static __attribute__((noinline)) void begin_group(Maker *maker) {
   maker->blocks = maker->copy;
 }
 static __attribute__((noinline)) void make_any_piece(int format, const uint8_t *blocks, int64_t t, Piece *to) { make_piece(format, blocks, t, to); }
+/* `of_all`: the format, where the caller knows it. */
 INLINE void make_next(int of_all, Maker *maker) {
   if (maker->group == maker->num_groups) return;
   if (maker->t == 0) begin_group(maker);
@@ -160,9 +169,8 @@ INLINE void make_next(int of_all, Maker *maker) {
   else make_any_piece(format, maker->blocks, maker->t, maker->next);
   maker->next++;
   if (++maker->t < maker->end) return;
-  /* on to the next chunk */
-  maker->parity ^= 1;
-  maker->next = maker->pieces + maker->parity * CHUNK;
+  maker->buffer ^= 1;
+  maker->next = maker->pieces + maker->buffer * CHUNK;
   if (++maker->chunk == maker->b->num_chunks) maker->chunk = maker->t = 0, maker->group++;
   maker->end = chunk_of(maker->b, maker->chunk).t + chunk_of(maker->b, maker->chunk).count;
 }
@@ -264,18 +272,18 @@ INLINE void add_blocks(int format, Factors factors, int rows, const bf16 *x, con
 
 /*
  * Rows and panels of a task. All parts are of `format`, or of several formats (0); tiles of x have `rows` rows, 1 or 16: both constants of the
- * caller.
+ * caller. memory: sums of a group, [rows, 16], and of the group that it gates.
  */
 INLINE void sum_panels(int format, int rows, const BlockJob *b, const Range *range, Maker *maker, __m512 *memory) {
   const int64_t kt = b->kt, num_tiles = (range->count + rows - 1) / rows;
-  int64_t parity = 0;
   const int is_ahead = num_tiles > 1;
+  const Piece *pieces = maker->pieces;
   if (is_ahead) make_pieces(format, maker, chunk_of(b, 0).count);
   for (int64_t i = 0; i < maker->num_groups; i++) {
     const Place at = place_of(b, range->from, i);
     const int is_gate = b->job.is_gated && at.part == 0, number = format ? format : (int)(b->format[at.part] - block_formats);
     __m512 *y = memory + (b->job.is_gated && !is_gate ? num_tiles * 16 : 0);
-    for (int64_t i_chunk = 0; i_chunk < b->num_chunks; i_chunk++, parity ^= 1) {
+    for (int64_t i_chunk = 0; i_chunk < b->num_chunks; i_chunk++) {
       const Chunk chunk = chunk_of(b, i_chunk), next = chunk_of(b, (i_chunk + 1) % b->num_chunks);
       Pace pace = {maker, is_ahead ? next.count : 0, num_tiles * chunk.count, 0};
       if (!is_ahead) make_pieces(format, maker, chunk.count);
@@ -285,31 +293,32 @@ INLINE void sum_panels(int format, int rows, const BlockJob *b, const Range *ran
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) sums[r] = i_chunk ? y[tile * 16 + r] : _mm512_setzero_ps();
         add_blocks(format, factors_of(number), rows, b->x + (row * kt + chunk.t * rows) * 32, b->sums + row * kt + chunk.t * rows,
-                   maker->pieces + parity * CHUNK, chunk.count, &pace, sums);
+                   pieces, chunk.count, &pace, sums);
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) y[tile * 16 + r] = sums[r];
         if (i_chunk + 1 < b->num_chunks || is_gate) continue;
         finish_group(b, (Place){b->job.is_gated ? 0 : at.part, at.n}, row, MIN(range->first + range->count - row, rows), memory + tile * 16,
                      b->job.is_gated ? y + tile * 16 : NULL);
       }
+      pieces = pieces == maker->pieces ? pieces + CHUNK : maker->pieces;
     }
   }
 }
 
 /* One for each format, so that its constants stay in registers, and for one row. */
-#define SUM_PANELS(name) static __attribute__((noinline)) void name(const BlockJob *b, const Range *range, Maker *maker, __m512 *y)
+#define SUM_PANELS(name) static __attribute__((noinline)) void name(const BlockJob *b, const Range *range, Maker *maker, __m512 *memory)
 #define SUM_PANELS_OF(format, name)                                                       \
-  SUM_PANELS(sum_one_##name) { sum_panels(format, 1, b, range, maker, y); }        \
-  SUM_PANELS(sum_sixteen_##name) { sum_panels(format, 16, b, range, maker, y); }
+  SUM_PANELS(sum_one_##name) { sum_panels(format, 1, b, range, maker, memory); }        \
+  SUM_PANELS(sum_sixteen_##name) { sum_panels(format, 16, b, range, maker, memory); }
 EACH_FORMAT(SUM_PANELS_OF)
 SUM_PANELS_OF(0, mixed)
 
-static void sum_panels_of_job(const BlockJob *b, const Range *range, Maker *maker, __m512 *y) {
+static void sum_panels_of_job(const BlockJob *b, const Range *range, Maker *maker, __m512 *memory) {
   int64_t format = b->format[0] - block_formats;
   for (int p = 1; p < b->job.num_parts; p++)
     if (b->format[p] != b->format[0]) format = 0;
 #define CASE(number, name) \
-  case number: (b->job.m == 1 ? sum_one_##name : sum_sixteen_##name)(b, range, maker, y); break;
+  case number: (b->job.m == 1 ? sum_one_##name : sum_sixteen_##name)(b, range, maker, memory); break;
   switch (format) {
     EACH_FORMAT(CASE)
     CASE(0, mixed)

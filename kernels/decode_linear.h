@@ -59,7 +59,7 @@ static inline __m512 sixteen(const Job *job, const float *x, int64_t i, __m512 s
 #endif
 
 /* Rows first … first + count − 1 of x, normed and rounded, as tiles [rows/16, K/32, 16, 32]; missing rows are zeros. */
-static void pack_rows(const Job *job, int64_t first, int64_t count, bf16 *to) {
+static __attribute__((unused)) void pack_rows(const Job *job, int64_t first, int64_t count, bf16 *to) {
   int64_t kt = ROUND_UP(job->k, 32) / 32;
   for (int64_t r = 0; r < ROUND_UP(count, 16); r++) {
     bf16 *row = to + (r / 16 * kt * 16 + r % 16) * 32;

@@ -7,6 +7,5 @@
 static inline __m512i pack_bf16(__m512 low, __m512 high) { return (__m512i)v_narrow2((Vec){{low}}, (Vec){{high}}).p[0]; }
 static inline __mmask16 first_lanes(long n) { return (__mmask16)((1u << v_first(n)) - 1); }
 static inline __m512 sigmoid_ps(__m512 x) { return v_sigmoid_normal((Vec){{x}}).p[0]; }
-static inline void transpose(__m512i r[16]) { v_transpose((Bits *)r); }
 #endif
 #endif

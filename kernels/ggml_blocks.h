@@ -109,10 +109,11 @@ INLINE void put_fives(const uint8_t *lines, __m512i fifths, __m512i table, bf16 
     }
   }
 }
-/* Signed bytes: with 0x47 above, and a flipped sign, the middle of the float32 32768 + 128 + q. */
-INLINE __m512i rounded_down(__m512 even, __m512 odd) {
+/* Two small integers in bfloat16, side by side. */
+INLINE __m512i side_by_side(__m512 even, __m512 odd) {
   return choose(_mm512_set1_epi32((int)0xffff0000), _mm512_castps_si512(odd), _mm512_srli_epi32(_mm512_castps_si512(even), 16));
 }
+/* 32 signed bytes of a row. With a flipped sign and 0x47 two bytes above, a byte is the float32 32768 + 128 + q. */
 INLINE void put_bytes(const uint8_t *lines, bf16 *tile) {
   const __m512i flip = keep(_mm512_set1_epi8((char)0x80)), top = keep(_mm512_set1_epi32(0x47000000)), middle = keep(_mm512_set1_epi32(0xff00));
   const __m512 offset = _mm512_castsi512_ps(keep(_mm512_castps_si512(_mm512_set1_ps(32896.f))));
@@ -124,8 +125,8 @@ INLINE void put_bytes(const uint8_t *lines, bf16 *tile) {
       const __m512i at = byte == 0 ? _mm512_slli_epi32(x, 8) : byte == 1 ? x : _mm512_srli_epi32(x, 8 * (byte - 1));
       q[byte] = _mm512_sub_ps(_mm512_castsi512_ps(choose(middle, at, top)), offset);
     }
-    put_row(tile, 2 * u, rounded_down(q[0], q[2]));
-    put_row(tile, 2 * u + 1, rounded_down(q[1], q[3]));
+    put_row(tile, 2 * u, side_by_side(q[0], q[2]));
+    put_row(tile, 2 * u + 1, side_by_side(q[1], q[3]));
   }
 }
 /* 32 bytes of a row, each with one of the values in its low or (`is_high`) in its high four bits. */
@@ -313,7 +314,7 @@ static const BlockFormat block_formats[NUM_BLOCK_FORMATS] = {
 
 #define EACH_FORMAT(of) of(Q4_0, q4_0) of(Q4_1, q4_1) of(Q5_0, q5_0) of(Q5_1, q5_1) of(Q8_0, q8_0) of(Q4_K, q4_k) of(Q5_K, q5_k) of(Q6_K, q6_k)
 
-/* Units of a block of row r of a group go between a row's own block and the 16 of a group: `move` copies `count` bytes of a unit. */
+/* Copies the units of a block of a group's row `row` from the row's own block into the 16 of the group, or back. */
 INLINE void each_unit(const BlockFormat *format, int64_t row, uint8_t *block, uint8_t *sixteen, int is_to_block) {
   for (int64_t at = 0, size; at < format->bytes; at += size) {
     size = at >= format->place && at < format->place + 2 * format->halves ? 2 : 4;

@@ -41,7 +41,7 @@ const AVX512 = [
 const BY_LEVEL = {
   amx: [
     ...AVX512,
-    ...['-mavx512bf16', '-mavx512vbmi', '-mgfni', '-mamx-tile', '-mamx-bf16', '-mamx-int8', '-mavx512vnni'],
+    ...['-mavx512bf16', '-mavx512vbmi', '-mamx-tile', '-mamx-bf16', '-mamx-int8', '-mavx512vnni'],
     '-mtune=sapphirerapids',
   ],
   avx512: [...AVX512, '-mtune=skylake-avx512'],
