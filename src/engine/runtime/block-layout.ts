@@ -18,40 +18,63 @@ const FORMATS: Readonly<Record<number, readonly [blockBytes: number, numHalves: 
   14: [210, 1, 208],
 };
 
-/** For each 16 bits of 16 rows that lie one after the other, where they are in the group. */
-function placesOf(format: number, rowBytes: number): Uint32Array {
-  const [blockBytes, numHalves, halvesAt] = FORMATS[format];
-  const [row, block, first] = [rowBytes / 2, blockBytes / 2, halvesAt / 2];
-  return Uint32Array.from({ length: GROUP * row }, (_, index) => {
-    const of = Math.floor(index / row);
-    const at = index % block;
-    const start = (index % row) - at;
-    if (at >= first && at < first + numHalves) return GROUP * (start + at) + of;
-    const second = (at - (first === 0 ? numHalves : 0)) % 2;
-    return GROUP * (start + at - second) + 2 * of + second;
-  });
+/** A row's units: the 16 bits at which each begins. */
+interface Units {
+  readonly fours: Uint32Array;
+  readonly halves: Uint32Array;
 }
 
-const halvesOf = (bytes: Uint8Array): Uint16Array =>
+function unitsOf(format: number, rowBytes: number): Units {
+  const [blockBytes, numHalves, halvesAt] = FORMATS[format];
+  const fours: number[] = [];
+  const halves: number[] = [];
+  for (let block = 0; block < rowBytes; block += blockBytes) {
+    for (let at = 0; at < blockBytes; ) {
+      const isHalf = at >= halvesAt && at < halvesAt + 2 * numHalves;
+      (isHalf ? halves : fours).push((block + at) / 2);
+      at += isHalf ? 2 : 4;
+    }
+  }
+  return { fours: Uint32Array.from(fours), halves: Uint32Array.from(halves) };
+}
+
+const inHalves = (bytes: Uint8Array): Uint16Array =>
   new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
 
 /** Brings a matrix as it lies in a file into groups, in place. */
 export function groupRows(bytes: Uint8Array, format: number, numRows: number): void {
-  const places = placesOf(format, bytes.length / numRows);
-  const all = halvesOf(bytes);
-  for (let start = 0; start + places.length <= all.length; start += places.length) {
-    const group = all.slice(start, start + places.length);
-    for (let index = 0; index < group.length; index++) all[start + places[index]] = group[index];
+  const width = bytes.length / numRows / 2;
+  const { fours, halves } = unitsOf(format, 2 * width);
+  const all = inHalves(bytes);
+  const pairs = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2);
+  const group = new Uint16Array(GROUP * width);
+  for (let start = 0; start + group.length <= all.length; start += group.length) {
+    group.set(all.subarray(start, start + group.length));
+    for (let row = 0, from = 0; row < GROUP; row++, from += width) {
+      const to = start / 2 + row;
+      for (let unit = 0; unit < fours.length; unit++) {
+        const at = fours[unit];
+        pairs[to + (GROUP / 2) * at] = group[from + at] | (group[from + at + 1] << 16);
+      }
+      for (const at of halves) all[start + GROUP * at + row] = group[from + at];
+    }
   }
 }
 
 /** A copy as it lies in a file. */
 export function ungroupRows(bytes: Uint8Array, format: number, numRows: number): Uint8Array {
-  const places = placesOf(format, bytes.length / numRows);
-  const all = halvesOf(bytes);
+  const width = bytes.length / numRows / 2;
+  const { fours, halves } = unitsOf(format, 2 * width);
+  const all = inHalves(bytes);
   const copy = all.slice();
-  for (let start = 0; start + places.length <= all.length; start += places.length) {
-    for (let index = 0; index < places.length; index++) copy[start + index] = all[start + places[index]];
+  for (let start = 0; start + GROUP * width <= all.length; start += GROUP * width) {
+    for (let row = 0, to = start; row < GROUP; row++, to += width) {
+      for (const at of fours) {
+        copy[to + at] = all[start + GROUP * at + 2 * row];
+        copy[to + at + 1] = all[start + GROUP * at + 2 * row + 1];
+      }
+      for (const at of halves) copy[to + at] = all[start + GROUP * at + row];
+    }
   }
   return new Uint8Array(copy.buffer);
 }
