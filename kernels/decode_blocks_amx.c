@@ -17,6 +17,12 @@ enum {
   AHEAD = 16, /* pieces */
   PACK_TILES = 4,
   ROW_BLOCK_BYTES = 1 << 20,
+  /*
+   * One row is the i-th of a tile of otherwise zeros for the i-th of four pieces, so that their sums share a tile: to store one takes as long
+   * as a product. Between its blocks lie as many zeros as that takes.
+   */
+  TOGETHER = 4,
+  ALONE = (2 * TOGETHER - 1) * 32,
 };
 /* Tiles' worth of work (32 inputs of a feature; those of 16 rows count twice) that takes no longer than waking another thread, 40 µs. */
 enum { SMALL_WORK = 340000 };
@@ -26,8 +32,8 @@ typedef struct {
   const BlockFormat *format[MAX_PARTS];
   const uint8_t *blocks[MAX_PARTS]; /* [N, K / block] of each part, 16 rows together */
   int64_t row_bytes[MAX_PARTS], kt, num_chunks, row_block;
-  bf16 *x;     /* left operands: [M/16, K/32] tiles */
-  float *sums; /* S: [M/16, K/32, 16] */
+  bf16 *x;     /* left operands: [M/16, K/32] tiles; of one row [K/32, ALONE], the blocks in the middle */
+  float *sums; /* S: [M/16, K/32, 16]; of one row [K/32] */
 } BlockJob;
 
 /* The format of a number, for rows of `width` values. */
@@ -40,8 +46,12 @@ static const BlockFormat *format_of(Ctx *c, int64_t number, int64_t width) {
 
 /* --- rows */
 
-/* Rows of a tile of x: one alone, or 16. */
-static inline int64_t rows_of(const BlockJob *b) { return b->job.m == 1 ? 1 : 16; }
+static inline int is_alone(const BlockJob *b) { return b->job.m == 1; }
+
+/* Row r of tile `tile`, block t. */
+static inline bf16 *x_at(const BlockJob *b, int64_t tile, int64_t r, int64_t t) {
+  return b->x + (is_alone(b) ? t * ALONE + (TOGETHER - 1) * 32 : ((tile * b->kt + t) * 16 + r) * 32);
+}
 
 /* Sums 0 … 3; rows of x are tile 4, or 5 half of their inputs; q is tile 6, or 7 half of its inputs. `width`: bytes of q and of sums. */
 static void configure_for(int64_t rows, int width) {
@@ -58,37 +68,37 @@ static void configure_for(int64_t rows, int width) {
 /* Row r of x, normed and rounded, as row of tiles: inputs in the order of a piece, 0, 2, 1, 3, 4, 6, … Missing rows are zeros. */
 static void pack_row(const BlockJob *b, int64_t r) {
   const Job *job = &b->job;
-  const int64_t rows = rows_of(b);
-  bf16 *to = b->x + (r / rows * b->kt * rows + r % rows) * 32;
   const float *x = job->plain.x + r * job->k;
   const __m512 scale = _mm512_set1_ps(job->plain.gain == NULL || r >= job->m ? 1.f : inverse_rms(x, job->k, job->epsilon));
-  for (int64_t i = 0; i < job->k; i += 32, to += rows * 32) {
+  for (int64_t i = 0; i < job->k; i += 32) {
     __m512i packed = _mm512_setzero_si512();
     if (r < job->m)
       packed = pack_bf16(_mm512_permute_ps(sixteen(job, x, i, scale), 0xd8), _mm512_permute_ps(sixteen(job, x, i + 16, scale), 0xd8));
-    _mm512_store_si512((void *)to, packed);
+    _mm512_store_si512((void *)x_at(b, r / 16, r % 16, i / 32), packed);
   }
 }
 
 /* Packs a tile's rows, and sums their blocks: a product with a column of ones. */
 static void pack_tile(const BlockJob *b, int64_t tile) {
   static const bf16 ones[32] ALIGNED = {[0 ... 31] = 0x3f80};
-  const int64_t rows = rows_of(b);
-  const bf16 *x = b->x + tile * b->kt * rows * 32;
+  const int64_t together = is_alone(b) ? TOGETHER : 1, rows = is_alone(b) ? 1 : 16;
   float *sums = b->sums + tile * b->kt * rows;
+  if (is_alone(b)) memset(b->x, 0, (size_t)(b->kt * ALONE) * sizeof(bf16));
   for (int64_t r = 0; r < rows; r++) pack_row(b, tile * rows + r);
   TILE_LOAD(6, ones, 4);
-  for (int64_t t = 0; t < b->kt; t++) {
-    TILE_LOAD(4, x + t * rows * 32, 64);
+  for (int64_t t = 0; t < b->kt; t += together) {
     TILE_ZERO(0);
-    TILE_PRODUCT(0, 4, 6);
+    for (int64_t i = 0; i < MIN(together, b->kt - t); i++) {
+      TILE_LOAD(4, x_at(b, tile, 0, t + i) - 32 * i, 64);
+      TILE_PRODUCT(0, 4, 6);
+    }
     TILE_STORE(0, sums + t * rows, 4);
   }
 }
 static void pack_task(void *arg, size_t index) {
   const BlockJob *b = arg;
-  const int64_t rows = rows_of(b), num_tiles = (b->job.m + rows - 1) / rows, first = (int64_t)index * PACK_TILES;
-  configure_for(rows, 4);
+  const int64_t num_tiles = ROUND_UP(b->job.m, 16) / 16, first = (int64_t)index * PACK_TILES;
+  configure_for(is_alone(b) ? TOGETHER : 16, 4);
   for (int64_t tile = first; tile < MIN(num_tiles, first + PACK_TILES); tile++) pack_tile(b, tile);
   TILE_RELEASE();
 }
@@ -181,24 +191,22 @@ INLINE void make_pieces(int format, Maker *maker, int64_t count) {
 
 /* --- products */
 
-/* C of a block into tile c, or of its half. */
+/* Adds C of a block to tile c, or of its half. */
 #define BLOCK_PRODUCT(c, x, piece)        \
   do {                                    \
     TILE_LOAD_ONCE(4, x, 64);             \
     TILE_LOAD(6, (piece)->q, 64);         \
-    TILE_ZERO(c);                         \
     TILE_PRODUCT(c, 4, 6);                \
   } while (0)
 #define HALF_PRODUCT(c, x, piece, half)             \
   do {                                              \
     TILE_LOAD(5, (x) + 16 * (half), 64);            \
     TILE_LOAD(7, (piece)->q + TILE / 2 * (half), 64); \
-    TILE_ZERO(c);                                   \
     TILE_PRODUCT(c, 5, 7);                          \
   } while (0)
 
 /* y += first·C + second·S of a block; c [rows, 16], sums [16] */
-INLINE void add_block(Factors factors, int rows, const float *c, const Piece *piece, const float *sums, __m512 y[16]) {
+INLINE void add_block(Factors factors, int rows, const float *c, const Piece *piece, const float *sums, __m512 *y) {
   const __m512 first = _mm512_load_ps(piece->first), second = _mm512_load_ps(piece->second);
 #pragma GCC unroll 16
   for (int r = 0; r < rows; r++) {
@@ -208,8 +216,18 @@ INLINE void add_block(Factors factors, int rows, const float *c, const Piece *pi
   }
 }
 
-/* The product of rows of x and a piece, begun in tile c, or (two halves) in tiles c and c + 1; c is a constant. */
-INLINE void begin_product(Factors factors, int c, const bf16 *x, const Piece *piece) {
+/* Products are summed in tile c, or (two halves) in tiles c and c + 1; c is a constant. */
+INLINE void clear_product(Factors factors, int c) {
+  switch (factors == TWO_HALVES ? 4 + c / 2 : c) {
+  case 0: TILE_ZERO(0); break;
+  case 1: TILE_ZERO(1); break;
+  case 2: TILE_ZERO(2); break;
+  case 3: TILE_ZERO(3); break;
+  case 4: TILE_ZERO(0); TILE_ZERO(1); break;
+  case 5: TILE_ZERO(2); TILE_ZERO(3); break;
+  }
+}
+INLINE void add_product(Factors factors, int c, const bf16 *x, const Piece *piece) {
   switch (factors == TWO_HALVES ? 4 + c / 2 : c) {
   case 0: BLOCK_PRODUCT(0, x, piece); break;
   case 1: BLOCK_PRODUCT(1, x, piece); break;
@@ -256,7 +274,7 @@ typedef struct {
 } Pace;
 
 /* Adds `count` blocks to y; sums of a block are taken from their tile when it is needed again. */
-INLINE void add_blocks(int format, Factors factors, int rows, const bf16 *x, const float *sums, const Piece *pieces, int64_t count, Pace *pace, __m512 y[16]) {
+INLINE void add_blocks(int format, Factors factors, const bf16 *x, const float *sums, const Piece *pieces, int64_t count, Pace *pace, __m512 y[16]) {
   const int step = factors == TWO_HALVES ? 2 : 1, delay = SUMS / step;
   float c[SUMS][2 * 256] ALIGNED;
   for (int64_t from = 0; from < count + delay; from += delay)
@@ -265,9 +283,33 @@ INLINE void add_blocks(int format, Factors factors, int rows, const bf16 *x, con
       const int64_t t = from + i, done = t - delay;
       if (done >= 0 && done < count) end_product(factors, i * step, c[i]);
       if (t < count && (pace->due += pace->make) >= pace->steps) pace->due -= pace->steps, make_next(format, pace->maker);
-      if (t < count) begin_product(factors, i * step, x + t * rows * 32, pieces + t);
-      if (done >= 0 && done < count) add_block(factors, rows, c[i], pieces + done, sums + done * rows, y);
+      if (t < count) clear_product(factors, i * step), add_product(factors, i * step, x + t * TILE, pieces + t);
+      if (done >= 0 && done < count) add_block(factors, 16, c[i], pieces + done, sums + done * 16, y);
     }
+}
+
+/* The same for one row: x [blocks, ALONE], sums [blocks]. */
+INLINE void add_blocks_alone(Factors factors, const bf16 *x, const float *sums, const Piece *pieces, int64_t count, __m512 *y) {
+  const int step = factors == TWO_HALVES ? 2 : 1, num_tiles = SUMS / step;
+  float c[SUMS][2 * 256] ALIGNED;
+  for (int64_t from = 0; from < count; from += num_tiles * TOGETHER) {
+#pragma GCC unroll 4
+    for (int i = 0; i < num_tiles; i++) {
+      const int64_t first = from + i * TOGETHER;
+      if (first < count) clear_product(factors, i * step);
+#pragma GCC unroll 4
+      for (int64_t j = 0; j < TOGETHER; j++)
+        if (first + j < count) add_product(factors, i * step, x + (first + j) * ALONE + (TOGETHER - 1 - j) * 32, pieces + first + j);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < num_tiles; i++) {
+      const int64_t first = from + i * TOGETHER;
+      if (first < count) end_product(factors, i * step, c[i]);
+#pragma GCC unroll 4
+      for (int64_t j = 0; j < TOGETHER; j++)
+        if (first + j < count) add_block(factors, 1, c[i] + 16 * j, pieces + first + j, sums + first + j, y);
+    }
+  }
 }
 
 /*
@@ -292,8 +334,9 @@ INLINE void sum_panels(int format, int rows, const BlockJob *b, const Range *ran
         __m512 sums[16];
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) sums[r] = i_chunk ? y[tile * 16 + r] : _mm512_setzero_ps();
-        add_blocks(format, factors_of(number), rows, b->x + (row * kt + chunk.t * rows) * 32, b->sums + row * kt + chunk.t * rows,
-                   pieces, chunk.count, &pace, sums);
+        const float *block_sums = b->sums + row * kt + chunk.t * rows;
+        if (rows == 1) add_blocks_alone(factors_of(number), b->x + chunk.t * ALONE, block_sums, pieces, chunk.count, sums);
+        else add_blocks(format, factors_of(number), x_at(b, row / 16, 0, chunk.t), block_sums, pieces, chunk.count, &pace, sums);
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) y[tile * 16 + r] = sums[r];
         if (i_chunk + 1 < b->num_chunks || is_gate) continue;
@@ -340,7 +383,7 @@ static void task(void *arg, size_t index) {
   maker.copy = az_take((size_t)(GROUP * widest));
   maker.pieces = maker.next = az_take(2 * CHUNK * sizeof(Piece));
   __m512 *y = az_take((size_t)(2 * ROUND_UP(range.count, 16)) * sizeof(__m512));
-  configure_for(MIN(range.count, 16), 64);
+  configure_for(is_alone(b) ? TOGETHER : MIN(range.count, 16), 64);
   sum_panels_of_job(b, &range, &maker, y);
   TILE_RELEASE();
   az_give(y);
@@ -368,9 +411,9 @@ static void run(Ctx *c) {
     part->plain = (Side){.bias = c->in[BIAS + p].data};
     if (!job->is_gated || p == 0) part->plain.y = OUT(c, p, job->m, part->n);
   }
-  const int64_t threads = c->i[0], padded = ROUND_UP(job->m, rows_of(&b));
+  const int64_t threads = c->i[0], padded = ROUND_UP(job->m, 16);
   b.row_block = MAX(ROW_BLOCK, ROW_BLOCK_BYTES / (b.kt * 64) / 32 * 32);
-  b.x = az_take((size_t)(padded * b.kt * 64));
+  b.x = az_take((size_t)(is_alone(&b) ? b.kt * ALONE * 2 : padded * b.kt * 64));
   b.sums = az_take((size_t)(padded * b.kt) * sizeof(float));
   az_par(c, (size_t)((job->m + 16 * PACK_TILES - 1) / (16 * PACK_TILES)), pack_task, &b);
   const int64_t blocks = (job->m + b.row_block - 1) / b.row_block;

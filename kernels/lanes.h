@@ -116,10 +116,9 @@ INLINE Vec v_where_at_least(Vec a, Vec b, Vec x, Vec y) {
 #if defined(__AVX512F__)
   return (Vec){{_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.p[0], b.p[0], _CMP_GE_OQ), y.p[0], x.p[0])}};
 #else
-  Vec z;
   for (int i = 0; i < PARTS; i++)
-    for (int j = 0; j < PART; j++) z.p[i][j] = a.p[i][j] >= b.p[i][j] ? x.p[i][j] : y.p[i][j];
-  return z;
+    for (int j = 0; j < PART; j++) y.p[i][j] = a.p[i][j] >= b.p[i][j] ? x.p[i][j] : y.p[i][j];
+  return y;
 #endif
 }
 

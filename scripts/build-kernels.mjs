@@ -19,7 +19,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const given = (flag) => process.argv.find((text) => text.startsWith(`--${flag}=`))?.slice(flag.length + 3);
@@ -32,6 +32,8 @@ const extra = (given('cflags') ?? '').split(' ').filter(Boolean);
 const WARNINGS = ['-Wall', '-Wextra', '-Wno-unused-parameter'];
 // Not-a-numbers and infinities keep their meaning.
 const ARITHMETIC = ['-fno-math-errno', '-fno-trapping-math', '-ffp-contract=fast'];
+// One rounding only where the source says so: what compilers join differs from one instruction set to the next.
+const AS_WRITTEN = ['-ffp-contract=off'];
 // Sums may be reordered into vectors; not in files that promise the same bits on every instruction set.
 const REORDERING = ['-fassociative-math', '-fno-signed-zeros', '-freciprocal-math'];
 const AVX512 = [
@@ -72,10 +74,16 @@ function objectsOf(file) {
   if (suffix === undefined) return [{ file, object: `${output}${stem}.o`, flags: REORDERING }];
   if (suffix === 'amx') return isX64 ? [{ file, object: `${output}${stem}.o`, flags: BY_LEVEL.amx }] : [];
   const levels = isX64 ? ['portable', 'avx2', 'avx512', ...(suffix === 'half' ? ['amx'] : [])] : ['portable'];
+  const rounding = suffix === 'each' ? AS_WRITTEN : [];
   return levels.map((level) => ({
     file,
     object: `${output}${stem}.${level}.o`,
-    flags: [...BY_LEVEL[level], `-DAZ_EACH=${level}`, ...(isTooLong(suffix, level) ? ['-fno-sanitize=all'] : [])],
+    flags: [
+      ...BY_LEVEL[level],
+      ...rounding,
+      `-DAZ_EACH=${level}`,
+      ...(isTooLong(suffix, level) ? ['-fno-sanitize=all'] : []),
+    ],
   }));
 }
 
@@ -99,15 +107,19 @@ const objects = files.flatMap(objectsOf);
 
 // Objects are kept while nothing they are made from changed: sources, headers, this file, the compiler, the flags.
 mkdirSync(output, { recursive: true });
-const recipe = JSON.stringify([version, common, objects.map(({ flags }) => flags)]);
-const isSameRecipe = existsSync(`${output}recipe`) && readFileSync(`${output}recipe`, 'utf8') === recipe;
+const recipePath = `${output}recipes.json`;
+const known = existsSync(recipePath) ? JSON.parse(readFileSync(recipePath, 'utf8')) : {};
+/** What an object was made with. */
+const recipeOf = ({ flags }) => [version, ...common, ...flags].join(' ');
 const headers = ['', ...(isTest ? ['test/'] : [])].flatMap((place) =>
   readdirSync(folder + place).flatMap((file) => (file.endsWith('.h') ? [folder + place + file] : [])),
 );
 const timeOf = (path) => statSync(path).mtimeMs;
 const headerTime = Math.max(...[...headers, fileURLToPath(import.meta.url)].map(timeOf));
-const isFresh = ({ file, object }) =>
-  isSameRecipe && existsSync(object) && timeOf(object) > Math.max(headerTime, timeOf(folder + file));
+const isFresh = ({ file, object, flags }) =>
+  known[basename(object)] === recipeOf({ flags }) &&
+  existsSync(object) &&
+  timeOf(object) > Math.max(headerTime, timeOf(folder + file));
 
 /** Resolves to what is wrong, or nothing. */
 function compile({ file, object, flags }) {
@@ -155,7 +167,8 @@ const linked = spawnSync(
 );
 if (linked.status !== 0) giveUp(`linking fails: ${linked.stderr.trim().split('\n')[0]}`);
 renameSync(temporary, output + (isTest ? 'kernel-tests' : name));
-writeFileSync(`${output}recipe`, recipe);
+const made = Object.fromEntries(objects.map((each) => [basename(each.object), recipeOf(each)]));
+writeFileSync(recipePath, JSON.stringify({ ...known, ...made }));
 if (process.argv.includes('--prebuilt')) {
   const arch = { x86_64: 'x64', amd64: 'x64', aarch64: 'arm64', arm64: 'arm64' }[machine.split('-')[0]];
   if (arch === undefined) giveUp(`no name for the target ${machine}`);

@@ -43,10 +43,11 @@ function canCompile(cc: string, flags: readonly string[]): boolean {
 async function runKernelTests(
   t: TestContext,
   name: string,
-  { cc, flags, emulator }: { cc: string; flags: readonly string[]; emulator?: string },
+  { cc, flags = [], emulator }: { cc: string; flags?: readonly string[]; emulator?: string },
 ): Promise<void> {
   const output = join(root, 'kernels/build', name);
-  const args = ['scripts/build-kernels.mjs', '--tests', '--check', `--output=${output}`, `--cflags=${flags.join(' ')}`];
+  const extra = flags.length === 0 ? [] : [`--cflags=${flags.join(' ')}`];
+  const args = ['scripts/build-kernels.mjs', '--tests', '--check', `--output=${output}`, ...extra];
   const built = await run(process.execPath, args, { CC: cc });
   assert.equal(built.status, 0, built.output);
   const program = join(output, 'kernel-tests');
@@ -72,6 +73,12 @@ test(
     skip: isBuilt && canCompile(cc, SANITIZERS) ? false : `${cc} with -fsanitize=address,undefined is not to be had`,
   },
   (t) => runKernelTests(t, 'tests', { cc, flags: SANITIZERS }),
+);
+
+test(
+  'kernels as they are built for use compute what float64 does',
+  { skip: isBuilt ? false : `there is no C compiler ${cc}` },
+  (t) => runKernelTests(t, '.', { cc }), // on the objects of the library
 );
 
 test(
