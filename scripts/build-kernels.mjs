@@ -107,7 +107,7 @@ const objects = files.flatMap(objectsOf);
 
 // Objects are kept while nothing they are made from changed: sources, headers, this file, the compiler, the flags.
 mkdirSync(output, { recursive: true });
-const recipePath = `${output}recipes.json`;
+const recipePath = `${output}recipes`;
 const known = existsSync(recipePath) ? JSON.parse(readFileSync(recipePath, 'utf8')) : {};
 /** What an object was made with. */
 const recipeOf = ({ flags }) => [version, ...common, ...flags].join(' ');
