@@ -461,9 +461,9 @@ static void run_gather(Ctx *c) {
 }
 
 const Op az_decode_blocks_ops[] = {
-    {"DecodeBlocks", run, "ff?f?f?f?f?f?u*", "f*",
+    {"DecodeBlockGroups", run, "ff?f?f?f?f?f?u*", "f*",
      {"threads", "gated", "rows", "features", "n0", "n1", "n2", "n3", "format0", "format1", "format2", "format3"}, {"epsilon"},
      .level = LEVEL_AMX},
-    {"GatherBlocks", run_gather, "ul", "f", {"width", "format"}, .level = LEVEL_AMX},
+    {"GatherBlockGroups", run_gather, "ul", "f", {"width", "format"}, .level = LEVEL_AMX},
     {0},
 };

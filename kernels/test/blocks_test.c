@@ -102,7 +102,7 @@ typedef struct {
 } Layer;
 
 static Layer layer_of(const Kind *of, const int64_t *n, int parts, int64_t rows, int64_t k, int is_gated, int threads) {
-  Layer layer = {.call = {.table = az_decode_blocks_ops, .name = "DecodeBlocks", .ints = {threads, is_gated, rows, k}, .floats = {1e-5f}, .num_inputs = 7 + parts},
+  Layer layer = {.call = {.table = az_decode_blocks_ops, .name = "DecodeBlockGroups", .ints = {threads, is_gated, rows, k}, .floats = {1e-5f}, .num_inputs = 7 + parts},
                  .rows = rows, .k = k, .parts = parts, .is_gated = is_gated};
   Call *call = &layer.call;
   call->in[0] = WAVES(1, rows, k);
@@ -215,14 +215,14 @@ static void test_mixture(void) {
 
 static void test_refusals(void) {
   Tensor blocks = random_blocks(kinds[1], 4, 64, 1), ids = tensor_of(8, SHAPE(1));
-  Call call = {.table = az_decode_blocks_ops, .name = "DecodeBlocks", .ints = {1, 0, 1, 64, 4, 0, 0, 0, 8}, .num_inputs = 8};
+  Call call = {.table = az_decode_blocks_ops, .name = "DecodeBlockGroups", .ints = {1, 0, 1, 64, 4, 0, 0, 0, 8}, .num_inputs = 8};
   call.in[0] = WAVES(1, 1, 64), call.in[7] = blocks;
   check(run_op(&call) != NULL, "blocks of another format's size are not refused");
   call.ints[8] = 5;
   check(run_op(&call) != NULL, "an unknown format is not refused");
   for (int64_t id = -1; id <= 4; id += 5) {
     LONGS(ids)[0] = id;
-    Call gather = {.table = az_decode_blocks_ops, .name = "GatherBlocks", .ints = {64, 3}, .in = {blocks, ids}, .num_inputs = 2};
+    Call gather = {.table = az_decode_blocks_ops, .name = "GatherBlockGroups", .ints = {64, 3}, .in = {blocks, ids}, .num_inputs = 2};
     check(run_op(&gather) != NULL, "row %ld of 4 is not refused", (long)id);
   }
 }
@@ -234,7 +234,7 @@ static void test_gather(void) {
     double *w = dequantised(kinds[i], blocks, 37, width);
     const int64_t chosen[] = {36, 0, 31, 2, 32};
     memcpy(ids.data, chosen, sizeof chosen);
-    Call call = {.table = az_decode_blocks_ops, .name = "GatherBlocks", .ints = {width, kinds[i].number}, .in = {grouped(kinds[i], blocks, 37, width), ids}, .num_inputs = 2};
+    Call call = {.table = az_decode_blocks_ops, .name = "GatherBlockGroups", .ints = {width, kinds[i].number}, .in = {grouped(kinds[i], blocks, 37, width), ids}, .num_inputs = 2};
     must_run(&call);
     for (int64_t j = 0; j < 5 * width; j++) {
       const double value = w[chosen[j / width] * width + j % width], got = FLOATS(call.out[0])[j];

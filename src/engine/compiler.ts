@@ -164,7 +164,7 @@ const NOTHING_STORED: ReadonlyMap<string, StoredForm> = new Map();
 
 /** The tensors that are stored in blocks, where there are kernels that read them. */
 function storedForms({ kernels }: Runtime, tensors: TensorMap): ReadonlyMap<string, StoredForm> {
-  if (!kernels.ops.has('DecodeBlocks')) return NOTHING_STORED;
+  if (!kernels.ops.has('DecodeBlockGroups')) return NOTHING_STORED;
   return new Map(
     Object.entries(tensors).flatMap(([name, { blocks }]) =>
       blocks === undefined ? [] : [[name, { format: blocks.format, sizeBytes: blocks.bytes.shape[0] }]],

@@ -22,7 +22,7 @@ after(() => {
   float.dispose();
   runtime.dispose();
 });
-const skip = runtime.kernels.ops.has('DecodeBlocks') ? false : 'no kernels for blocks here';
+const skip = runtime.kernels.ops.has('DecodeBlockGroups') ? false : 'no kernels for blocks here';
 
 const config: TransformerConfig = {
   family: 'llama',

@@ -36,7 +36,7 @@ export function loadModel(
   compiler: Compiler,
   checkpoint: Pick<Checkpoint, 'config' | 'read' | 'blocks'>,
 ): LanguageModel {
-  const isKept = compiler.precision === 'bfloat16' && compiler.runtime.kernels.ops.has('DecodeBlocks');
+  const isKept = compiler.precision === 'bfloat16' && compiler.runtime.kernels.ops.has('DecodeBlockGroups');
   const matrices = parameterSpecs(checkpoint.config).flatMap((spec) => {
     const blocks = isKept ? checkpoint.blocks(spec.name) : undefined;
     return blocks === undefined ? [] : [{ ...spec, ...blocks }];

@@ -86,7 +86,7 @@ function weightsOf(
     return { op: 'DecodeLinear', formats: {}, names: weights.map((weight) => panelsOf(e, weight)) };
   const formats = weights.map((weight, index) => [`format${index}`, { int: e.storedOf(weight)!.format }] as const);
   return {
-    op: 'DecodeBlocks',
+    op: 'DecodeBlockGroups',
     formats: Object.fromEntries(formats),
     names: weights.map((weight) => e.blocksOf(weight)),
   };

@@ -79,7 +79,7 @@ function lowerGatherRows(e: Emitter, { inputs: [table, ids], outputs: [y] }: Nod
   if (stored === undefined) return false;
   const attributes = { width: { int: table.shape[1] }, format: { int: stored.format } };
   const output = { type: 'float32', shape: y.shape } as const;
-  e.bind(y, e.native('GatherBlocks', [e.blocksOf(table), e.nameOf(ids)], attributes, [output])[0]);
+  e.bind(y, e.native('GatherBlockGroups', [e.blocksOf(table), e.nameOf(ids)], attributes, [output])[0]);
   return true;
 }
 
