@@ -35,7 +35,8 @@ static const Op *const families[] = {
 #define HALF(name) FLOAT(name)
 #endif
 #define FLOAT_FAMILIES(each)                                                                                           \
-  each(az_float_rows_ops) each(az_float_attention_ops) each(az_float_attention_backward_ops) each(az_float_vocabulary_ops) each(az_float_linear_ops)
+  each(az_float_rows_ops) each(az_float_attention_ops) each(az_float_attention_backward_ops)                           \
+      each(az_float_vocabulary_ops) each(az_float_select_ops) each(az_float_linear_ops)
 #define HALF_FAMILIES(each)                                                                                            \
   each(az_linear_ops) each(az_adapter_ops) each(az_norm_ops) each(az_attention_ops) each(az_head_ops)                  \
       each(az_decode_pack_ops) each(az_decode_linear_ops) each(az_decode_linear_tangent_ops) each(az_decode_attention_ops)

@@ -227,7 +227,7 @@ void begin_level(Level level) {
 
 /* --- all tests */
 
-extern const Test float_rows_tests[], float_attention_tests[], float_vocabulary_tests[], float_linear_tests[];
+extern const Test float_rows_tests[], float_attention_tests[], float_vocabulary_tests[], float_select_tests[], float_linear_tests[];
 extern const Test half_tests[], half_row_tests[], decode_tests[], decode_linear_tests[];
 #if defined(__x86_64__)
 extern const Test blocks_tests[];
@@ -240,6 +240,7 @@ int main(void) {
       float_rows_tests,
       float_attention_tests,
       float_vocabulary_tests,
+      float_select_tests,
       float_linear_tests,
       half_tests,
       half_row_tests,

@@ -26,11 +26,13 @@ import { lowerLinear, lowerLinearInputGradient, lowerLinearWeightGradient } from
 import type { NativeLoweringTable } from './native/lowering.js';
 import { lowerRmsNorm, lowerRmsNormBackward } from './native/norm.js';
 import { lowerAdamw, lowerScatterAddRows } from './native/optimizer.js';
+import { selectLowerings } from './native/select.js';
 import { lowerAdd } from './native/sum.js';
 import { vocabularyLowerings } from './native/vocabulary.js';
 
 export const nativeLoweringTable: NativeLoweringTable = {
   ...vocabularyLowerings,
+  ...selectLowerings,
   add: [...vocabularyLowerings.add, lowerAdd],
   reshape: [lowerReshape],
   scatterAddRows: [lowerScatterAddRows],

@@ -6,6 +6,7 @@ import type { Node, Value } from '../../graph/types.js';
 import type { Emitter } from '../emitter.js';
 import { lowerDecodeGated, lowerDecodeLinear, lowerDecodeSum } from './decode-linear.js';
 import type { NativeLoweringTable } from './lowering.js';
+import { selectLowerings } from './select.js';
 import { flatName } from './unshaped.js';
 import { vocabularyLowerings } from './vocabulary.js';
 
@@ -87,6 +88,7 @@ export const decodeLoweringTable: NativeLoweringTable = {
   gatherRows: [lowerGatherRows],
   linear: [lowerDecodeLinear],
   ...vocabularyLowerings,
+  ...selectLowerings,
   add: [...vocabularyLowerings.add, lowerDecodeSum],
   swiglu: [lowerDecodeGated],
   cachedAttention: [lowerCachedAttention],
