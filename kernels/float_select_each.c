@@ -1,5 +1,5 @@
 /*
- * The largest numbers of a row of a vocabulary's width, in order. Numbers are compared as whole numbers that grow with them (keys); a bound
+ * The largest numbers of a row of a vocabulary's width, in order, and what is left above a bound. Numbers are compared as whole numbers that grow with them (keys); a bound
  * that at least as many numbers reach as are asked for comes from the maxima of small groups, so that most of a row is looked at twice and
  * little of it is sorted. A row's result depends on the row alone.
  */
@@ -9,7 +9,8 @@
 enum { FEW = 48, DIGIT = 11, MAX_PASSES = 3 };
 
 typedef struct {
-  const float *x;
+  const float *x, *score, *least;
+  float otherwise;
   int64_t width, count;
   float *values;
   int64_t *ids;
@@ -42,7 +43,7 @@ static int64_t count_at_least(const int32_t *keys, int64_t n, int32_t least) {
 
 /*
  * A key that `count` or more of n ≥ count keys reach: at most `slack` more, where there is such a key, else the greatest. Every step reads
- * all keys, without branches: no row is slower than another by more than the steps, of which there are at most 32.
+ * all keys, without branches: no row is slower than another by more than the steps, of which there are at most 33.
  */
 static int32_t bound_of(const int32_t *keys, int64_t n, int64_t count, int64_t slack) {
   int32_t least = INT32_MAX, most = INT32_MIN;
@@ -51,15 +52,19 @@ static int32_t bound_of(const int32_t *keys, int64_t n, int64_t count, int64_t s
     most = MAX(most, keys[i]);
   }
   int64_t from = least, to = (int64_t)most + 1, reached = n;
-  while (to - from > 1 && reached > count + slack) {
-    const int64_t middle = from + (to - from) / 2, here = count_at_least(keys, n, (int32_t)middle);
+  /* First whether it is the least of all, as where tokens are left out. */
+  for (int64_t middle = from + 1; to - from > 1 && reached > count + slack; middle = from + (to - from) / 2) {
+    const int64_t here = count_at_least(keys, n, (int32_t)middle);
     if (here < count) to = middle;
     else from = middle, reached = here;
   }
   return (int32_t)from;
 }
 
-/* Maxima of disjoint groups of a row, twice as many as `count` or more if there are as many numbers; returns how many. */
+/*
+ * Maxima of disjoint groups of a row, about twice as many as `count` where a row has as many numbers, never fewer than `count`; returns how
+ * many. As many numbers as maxima reach a bound, or more.
+ */
 static int64_t group_maxima(const float *x, int64_t width, int64_t count, float *to) {
   const int64_t whole = width / LANES, size = MAX(1, MIN(whole, width / (2 * count)));
   int64_t n = 0;
@@ -118,7 +123,7 @@ static int64_t gather(const float *x, int64_t width, float least, int32_t *to) {
 }
 
 /* Keeps the `count` greatest of n keys with their ids, in place; of those that equal the least of them, the first. */
-static void keep(int32_t *keys, int32_t *ids, int64_t n, int64_t count) {
+static void narrow(int32_t *keys, int32_t *ids, int64_t n, int64_t count) {
   if (n == count) return;
   const int32_t least = bound_of(keys, n, count, 0);
   int64_t equals = count, kept = 0;
@@ -176,10 +181,10 @@ static void top_k_task(void *arg, size_t row) {
 
   const int64_t num_groups = group_maxima(x, width, count, (float *)keys);
   for (int64_t i = 0; i < num_groups; i++) keys[i] = key_at((float *)keys + i);
-  const int32_t bound = num_groups < count ? key_of((int32_t)0xff800000) : bound_of(keys, num_groups, count, count / 8);
+  const int32_t bound = bound_of(keys, num_groups, count, count / 8);
   const int64_t n = gather(x, width, float_of(bound), ids);
   for (int64_t i = 0; i < n; i++) keys[i] = key_at(x + ids[i]);
-  keep(keys, ids, n, count);
+  narrow(keys, ids, n, count);
 
   int32_t most = INT32_MIN, least = INT32_MAX;
   for (int64_t i = 0; i < count; i++) {
@@ -207,7 +212,29 @@ static void run_top_k(Ctx *c) {
   az_par(c, (size_t)rows, top_k_task, &job);
 }
 
+static void keep_task(void *arg, size_t row) {
+  const Job *job = arg;
+  const int64_t at = (int64_t)row * job->width, whole = job->width / LANES * LANES, rest = job->width - whole;
+  const float *score = job->score + at, *x = job->x + at;
+  float *y = job->values + at;
+  const Vec least = v_all(job->least[row]), otherwise = v_all(job->otherwise);
+  for (int64_t k = 0; k < whole; k += LANES)
+    v_store(y + k, v_where_at_least(v_load(score + k), least, v_load(x + k), otherwise));
+  if (rest == 0) return;
+  const Vec last = v_where_at_least(v_load_first(score + whole, rest), least, v_load_first(x + whole, rest), otherwise);
+  v_store_first(y + whole, rest, last);
+}
+
+/* scores [N, V], least [N, 1], x [N, V] → x where the score is at least that of its row, attribute `otherwise` elsewhere */
+static void run_keep(Ctx *c) {
+  const int64_t rows = c->in[0].dim[0], width = c->in[0].dim[1];
+  Job job = {.score = c->in[0].data, .least = c->in[1].data, .x = c->in[2].data, .width = width, .otherwise = c->f[0]};
+  job.values = OUT(c, 0, rows, width);
+  az_par(c, (size_t)rows, keep_task, &job);
+}
+
 const Op EACH(az_float_select_ops)[] = {
     {"FloatTopK", run_top_k, "f", "f?l?", .ints = {"count"}, .level = LEVEL_PORTABLE},
+    {"FloatKeep", run_keep, "fff", "f", .floats = {"otherwise"}, .level = LEVEL_PORTABLE, .inplace_input = 1},
     {0},
 };

@@ -145,9 +145,34 @@ static void test_outputs(void) {
   free(truth);
 }
 
+/* What a bound leaves: scores and numbers that are the same, and that are not; what is no number is not left. */
+static void test_bound(void) {
+  static const int64_t widths[] = {1, 15, 16, 17, 1031};
+  for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+    begin_level(LEVEL_NONE);
+    const int64_t width = widths[w];
+    Tensor score = rows_of(few_values, width), x = rows_of(any_bits, width), least = tensor_of(sizeof(float), SHAPE(ROWS, 1));
+    FLOATS(least)[0] = 1, FLOATS(least)[1] = -1;
+    if (width > 2) FLOATS(score)[width / 2] = NAN;
+    FOR_LEVELS(at, az_float_select_ops)
+      for (int own = 0; own < 2; own++)
+        for (int in_place = 0; in_place < 2; in_place++) {
+          Tensor scores = own ? x : score, from = in_place ? copy_of(scores, sizeof(float)) : scores;
+          Call call = {.table = at->table, .name = "FloatKeep", .floats = {-1e30f}, .in = {from, least, x}, .num_inputs = 3, .num_outputs = 1};
+          if (in_place) call.out[0] = from;
+          check(run_op(&call) == NULL, "%s: fails", at->name);
+          for (int64_t i = 0; i < ROWS * width; i++) {
+            const float none = -1e30f, *expected = FLOATS(scores)[i] >= FLOATS(least)[i / width] ? FLOATS(x) + i : &none;
+            check(!memcmp(FLOATS(call.out[0]) + i, expected, sizeof(float)), "%s: number %ld of %ld is %g", at->name, (long)i, (long)width, (double)FLOATS(call.out[0])[i]);
+          }
+        }
+  }
+}
+
 const Test float_select_tests[] = {
     {"largest numbers of rows: those of a sort, of any width and count, ties and special values", test_sizes, LEVEL_PORTABLE},
     {"largest numbers of rows: those of a sort, of a vocabulary's width", test_vocabulary, LEVEL_PORTABLE},
     {"largest numbers of rows: values and ids are each made alone", test_outputs, LEVEL_PORTABLE},
+    {"numbers that a bound of their row leaves are those of a comparison", test_bound, LEVEL_PORTABLE},
     {0},
 };

@@ -1,9 +1,9 @@
-/** The largest numbers of rows: that graphs are lowered to the kernel, and that it gives what the runtime's own op does. */
+/** The largest numbers of rows, and what is left above a bound: that graphs are lowered to the kernels, which give what the runtime's own ops do. */
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { createRandom } from '../../../support/random.js';
 import { createGraphBuilder } from '../../graph/builder.js';
-import { topK } from '../../graph/ops.js';
+import { fill, lessOrEqual, negate, scalar, select, slice, softmax, topK } from '../../graph/ops.js';
 import type { Graph } from '../../graph/types.js';
 import { array64 } from '../../reference.fixture.js';
 import { runGraph } from '../../run-graph.fixture.js';
@@ -14,8 +14,10 @@ const runtime = openRuntime({ threads: 2 });
 after(() => runtime.dispose());
 const skip = runtime.kernels.ops.has('FloatTopK') ? false : 'no kernels';
 const native = { kernels: runtime.kernels.ops };
-const isLowered = (graph: Graph, constantWeights: boolean): boolean =>
-  Buffer.from(compileGraph(graph, { numThreads: 2, ...native, constantWeights }).bytes).includes('FloatTopK');
+const isLowered = (graph: Graph, op: string): boolean =>
+  [false, true].every((constantWeights) =>
+    Buffer.from(compileGraph(graph, { numThreads: 2, ...native, constantWeights }).bytes).includes(op),
+  );
 
 const ROWS = 3;
 const random = createRandom('select');
@@ -42,7 +44,7 @@ describe('the largest of rows', { skip }, () => {
           g.output('values', values);
           g.output('ids', ids);
           const graph = g.finish();
-          for (const constantWeights of [false, true]) assert.ok(isLowered(graph, constantWeights));
+          assert.ok(isLowered(graph, 'FloatTopK'));
           const [got, expected] = [
             await runGraph(runtime, graph, { x }, native),
             await runGraph(runtime, graph, { x }),
@@ -66,5 +68,41 @@ describe('the largest of rows', { skip }, () => {
     );
     const [values, ids, both] = results;
     assert.deepEqual({ ...values, ...ids }, both);
+  });
+});
+
+describe('what a bound leaves', { skip }, () => {
+  for (const width of [1, 17, 5003]) {
+    test(`${width}: of probabilities and of the numbers themselves, as the portable lowering has it`, async () => {
+      const x = array64([ROWS, width], NUMBERS['normal numbers']);
+      const count = Math.ceil(width / 3);
+      const g = createGraphBuilder();
+      const values = g.input('x', 'float32', [ROWS, width]);
+      for (const [name, scores] of [
+        ['likely', softmax(g, values)],
+        ['large', values],
+      ] as const) {
+        const least = slice(g, topK(g, scores, count).values, { axis: 1, start: count - 1, end: count });
+        g.output(name, select(g, lessOrEqual(g, least, scores), values, fill(g, [], -7)));
+      }
+      const graph = g.finish();
+      assert.ok(isLowered(graph, 'FloatKeep'));
+      const [got, expected] = [await runGraph(runtime, graph, { x }, native), await runGraph(runtime, graph, { x })];
+      assert.deepEqual(got, expected);
+      const numLeft = got.large.data.filter((value) => value !== -7).length;
+      assert.equal(numLeft, ROWS * count);
+    });
+  }
+
+  test('one bound for all rows, and a choice between two rows, stay with the runtime', async () => {
+    const x = array64([ROWS, 40], NUMBERS['few values']);
+    const g = createGraphBuilder();
+    const values = g.input('x', 'float32', [ROWS, 40]);
+    const first = slice(g, values, { axis: 1, start: 0, end: 1 });
+    g.output('all', select(g, lessOrEqual(g, scalar(g, 1), values), values, fill(g, [], -7)));
+    g.output('other', select(g, lessOrEqual(g, first, values), values, negate(g, values)));
+    const graph = g.finish();
+    assert.ok(!isLowered(graph, 'FloatKeep'));
+    assert.deepEqual(await runGraph(runtime, graph, { x }, native), await runGraph(runtime, graph, { x }));
   });
 });
