@@ -1,7 +1,7 @@
 /*
- * The largest numbers of a row of a vocabulary's width, in order, and what is left above a bound. Numbers are compared as whole numbers that grow with them (keys); a bound
- * that at least as many numbers reach as are asked for comes from the maxima of small groups, so that most of a row is looked at twice and
- * little of it is sorted. A row's result depends on the row alone.
+ * The largest numbers of a row of a vocabulary's width, in order, and what is left above a bound. Numbers are compared as whole numbers that
+ * grow with them (keys). A bound that at least as many numbers reach as are asked for comes from the maxima of small groups, so that most of a
+ * row is looked at twice and little of it is sorted. A row's result depends on the row alone.
  */
 #include "lanes.h"
 
