@@ -28,6 +28,7 @@ typedef struct {
   Source plain, tangent;
   Part part[MAX_PARTS];
   int num_parts, is_gated; /* gated: y of the first part becomes silu(first)·second */
+  int has_tangent_alone;   /* of a tangent's kernel: values are not computed */
   float epsilon;
   int64_t m, k, num_panels, num_splits;
   const float *wanted; /* [M, N] or null: results count where it is at least `limit` */
@@ -128,7 +129,8 @@ static inline size_t split_job(Job *job, int64_t threads) {
 }
 
 /* Attributes that all ops here have, and the extents of a job from them. */
-#define LINEAR_ATTRIBUTES {"threads", "gated", "rows", "features", "n0", "n1", "n2", "n3"}, {"epsilon", "limit"}, .level = LEVEL_PORTABLE
+#define LINEAR_INTS "threads", "gated", "rows", "features", "n0", "n1", "n2", "n3"
+#define LINEAR_ATTRIBUTES {LINEAR_INTS}, {"epsilon", "limit"}, .level = LEVEL_PORTABLE
 
 static inline void read_extents(Ctx *c, Job *job, int num_parts) {
   job->is_gated = (int)c->i[1];

@@ -4,6 +4,7 @@
  * (decode_linear_half.c).
  */
 #include "decode_linear.h"
+#include "decode_walk.h"
 
 enum { STEP = 32 };
 
@@ -54,37 +55,36 @@ static inline void widen(const int8_t *from, bf16 *to) {
   }
 }
 
-/* What a panel is computed from: rows and their tangents as tiles, weights, and where they move. */
+/* Up to 32 rows and their tangents as tiles; sixteen rows take `kt` of them. */
 typedef struct {
-  const bf16 *x, *tx, *w;
-  const int8_t *tw;
-  int64_t kt, ahead; /* tiles to the panel that follows */
-} Panel;
+  const bf16 *x, *tx;
+  int64_t kt;
+} Rows;
 
 /* Tiles of a direction are widened some tiles before they are multiplied: their stores have left for the cache by then. */
 enum { RING = 16, LAG = 4 };
 
 /* Widens both tiles of step t; without one, nothing. */
-static inline void widen_step(const Panel *p, int64_t t, bf16 *ring) {
-  if (t >= p->kt) return;
+static inline void widen_step(const Panel *p, int64_t kt, int64_t t, bf16 *ring) {
+  if (t >= kt) return;
   for (int half = 0; half < 2; half++) widen(p->tw + (2 * t + half) * MOVE_TILE, ring + (2 * t + half) % RING * TILE);
 }
 
 /* c [16, 32] = x·w and tc = x·tw + tx·w for up to 16 rows. The tiles are configured. */
-static void multiply_few(const Panel *p, float *c, float *tc) {
+static void multiply_few(const Rows *rows, const Panel *p, float *c, float *tc) {
   bf16 ring[RING * TILE] ALIGNED;
   TILE_ZERO(0);
   TILE_ZERO(1);
   TILE_ZERO(2);
   TILE_ZERO(3);
-  for (int64_t t = 0; t < LAG / 2; t++) widen_step(p, t, ring);
-  for (int64_t t = 0; t < p->kt; t++) {
+  for (int64_t t = 0; t < LAG / 2; t++) widen_step(p, rows->kt, t, ring);
+  for (int64_t t = 0; t < rows->kt; t++) {
     const bf16 *w = p->w + t * 2 * TILE, *tw = ring + 2 * t % RING * TILE;
     const char *next = (const char *)w + PREFETCH_BYTES, *next_move = (const char *)(p->tw + t * 2 * MOVE_TILE) + PREFETCH_BYTES;
     ask(next, 0, 8);
-    widen_step(p, t + LAG / 2, ring);
+    widen_step(p, rows->kt, t + LAG / 2, ring);
     ask(next, 8, 8);
-    TILE_LOAD(4, p->x + t * TILE, 64);
+    TILE_LOAD(4, rows->x + t * TILE, 64);
     TILE_LOAD_ONCE(6, w, 64);
     TILE_PRODUCT(0, 4, 6);
     ask(next, 16, 8);
@@ -94,7 +94,7 @@ static void multiply_few(const Panel *p, float *c, float *tc) {
     TILE_LOAD(7, tw + TILE, 64);
     TILE_PRODUCT(3, 4, 7);
     ask(next_move, 0, 8);
-    TILE_LOAD(5, p->tx + t * TILE, 64);
+    TILE_LOAD(5, rows->tx + t * TILE, 64);
     TILE_PRODUCT(2, 5, 6);
     ask(next_move, 8, 9);
     TILE_LOAD_ONCE(6, w + TILE, 64);
@@ -107,45 +107,125 @@ static void multiply_few(const Panel *p, float *c, float *tc) {
   TILE_STORE(3, tc + 16, 4 * PANEL);
 }
 
-/* The same for 17 to 32 rows, in the same order: half of the panel at a time, while the panel that follows is fetched. */
-static void multiply_many(const Panel *p, float *c, float *tc) {
+static inline void widen_next(Walk *w, bf16 *to) {
+  if (is_over(w)) return;
+  widen(w->panels[w->panel].tw + tile_at(w) * MOVE_TILE, to);
+  advance(w);
+}
+
+/* What goes through the tiles of a direction, and through what is to be fetched, ahead of the products. */
+typedef struct {
   bf16 ring[RING * TILE] ALIGNED;
-  const bf16 *second = p->x + p->kt * TILE, *moved_second = p->tx + p->kt * TILE;
+  Walk widened, asked;
+  int64_t slot;
+} Flow;
+
+/* For `count` panels from `first` on. */
+static void start_flow(Flow *flow, const Walk *order, int64_t first, int64_t count) {
+  flow->widened = *order;
+  flow->widened.panels += first, flow->widened.count = count;
+  flow->slot = 0;
+  for (int i = 0; i < LAG; i++) widen_next(&flow->widened, flow->ring + i * TILE);
+}
+
+/* sums [2, 32, 32] of a panel for 17 to 32 rows, x·w and x·tw + tx·w in the same order, by what steps from … to − 1 add. */
+static void multiply_many(const Rows *rows, const Panel *p, int64_t from, int64_t to, Flow *flow, float *sums) {
+  Walk *asked = &flow->asked;
   for (int half = 0; half < 2; half++) {
-    const int8_t *moves = p->tw + half * MOVE_TILE;
-    TILE_ZERO(0);
-    TILE_ZERO(1);
-    TILE_ZERO(2);
-    TILE_ZERO(3);
-    for (int64_t t = 0; t < MIN(LAG, p->kt); t++) widen(moves + 2 * t * MOVE_TILE, ring + t % RING * TILE);
-    for (int64_t t = 0; t < p->kt; t++) {
-      const char *next = (const char *)(p->w + (p->ahead + half * p->kt + t) * TILE);
-      const char *next_move = (const char *)(p->tw + (p->ahead + half * p->kt + t) * MOVE_TILE);
+    float *c = sums + 16 * half, *tc = c + STEP * PANEL;
+    if (from == 0) {
+      TILE_ZERO(0);
+      TILE_ZERO(1);
+      TILE_ZERO(2);
+      TILE_ZERO(3);
+    } else {
+      TILE_LOAD(0, c, 4 * PANEL);
+      TILE_LOAD(1, c + 16 * PANEL, 4 * PANEL);
+      TILE_LOAD(2, tc, 4 * PANEL);
+      TILE_LOAD(3, tc + 16 * PANEL, 4 * PANEL);
+    }
+    for (int64_t t = from; t < to; t++, flow->slot++) {
+      const bf16 *x = rows->x + t * TILE, *tx = rows->tx + t * TILE;
+      const int64_t tile = tile_at(asked);
+      const char *next = (const char *)(asked->panels[asked->panel].w + tile * TILE);
+      const char *next_move = (const char *)(asked->panels[asked->panel].tw + tile * MOVE_TILE);
+      advance(asked);
       ask(next, 0, 4);
-      if (t + LAG < p->kt) widen(moves + 2 * (t + LAG) * MOVE_TILE, ring + (t + LAG) % RING * TILE);
+      widen_next(&flow->widened, flow->ring + (flow->slot + LAG) % RING * TILE);
       ask(next, 4, 4);
-      TILE_LOAD(4, p->x + t * TILE, 64);
-      TILE_LOAD_ONCE(6, p->w + (t * 2 + half) * TILE, 64);
+      TILE_LOAD(4, x, 64);
+      TILE_LOAD_ONCE(6, p->w + (2 * t + half) * TILE, 64);
       TILE_PRODUCT(0, 4, 6);
       ask(next, 8, 4);
-      TILE_LOAD(7, ring + t % RING * TILE, 64);
+      TILE_LOAD(7, flow->ring + flow->slot % RING * TILE, 64);
       TILE_PRODUCT(2, 4, 7);
       ask(next, 12, 4);
-      TILE_LOAD(5, second + t * TILE, 64);
+      TILE_LOAD(5, x + rows->kt * TILE, 64);
       TILE_PRODUCT(1, 5, 6);
       ask(next_move, 0, 4);
       TILE_PRODUCT(3, 5, 7);
-      TILE_LOAD(4, p->tx + t * TILE, 64);
+      TILE_LOAD(4, tx, 64);
       ask(next_move, 4, 5);
       TILE_PRODUCT(2, 4, 6);
-      TILE_LOAD(5, moved_second + t * TILE, 64);
+      TILE_LOAD(5, tx + rows->kt * TILE, 64);
       TILE_PRODUCT(3, 5, 6);
     }
-    TILE_STORE(0, c + 16 * half, 4 * PANEL);
-    TILE_STORE(1, c + 16 * PANEL + 16 * half, 4 * PANEL);
-    TILE_STORE(2, tc + 16 * half, 4 * PANEL);
-    TILE_STORE(3, tc + 16 * PANEL + 16 * half, 4 * PANEL);
+    TILE_STORE(0, c, 4 * PANEL);
+    TILE_STORE(1, c + 16 * PANEL, 4 * PANEL);
+    TILE_STORE(2, tc, 4 * PANEL);
+    TILE_STORE(3, tc + 16 * PANEL, 4 * PANEL);
   }
+}
+
+/*
+ * The tangent alone, tc [32, 32] = x·tw + tx·w for up to 32 rows, in the same order: both halves of the panel at a time. The panel `after`
+ * is fetched.
+ */
+static void multiply_tangent(const Rows *rows, int64_t count, const Panel *p, const Panel *after, float *tc) {
+  bf16 ring[RING * TILE] ALIGNED;
+  const int64_t second = rows->kt * TILE;
+  const int is_many = count > 16;
+  TILE_ZERO(0);
+  TILE_ZERO(1);
+  TILE_ZERO(2);
+  TILE_ZERO(3);
+  for (int64_t t = 0; t < LAG / 2; t++) widen_step(p, rows->kt, t, ring);
+  for (int64_t t = 0; t < rows->kt; t++) {
+    const bf16 *x = rows->x + t * TILE, *tx = rows->tx + t * TILE, *w = p->w + 2 * t * TILE, *tw = ring + 2 * t % RING * TILE;
+    const char *next = (const char *)(after->w + 2 * t * TILE), *next_move = (const char *)(after->tw + 2 * t * MOVE_TILE);
+    ask(next, 0, 8);
+    widen_step(p, rows->kt, t + LAG / 2, ring);
+    ask(next, 8, 8);
+    TILE_LOAD(4, x, 64);
+    TILE_LOAD(6, tw, 64);
+    TILE_PRODUCT(0, 4, 6);
+    ask(next, 16, 8);
+    TILE_LOAD(7, tw + TILE, 64);
+    TILE_PRODUCT(2, 4, 7);
+    ask(next, 24, 8);
+    if (is_many) {
+      TILE_LOAD(5, x + second, 64);
+      TILE_PRODUCT(1, 5, 6);
+      TILE_PRODUCT(3, 5, 7);
+    }
+    ask(next_move, 0, 9);
+    TILE_LOAD(4, tx, 64);
+    TILE_LOAD_ONCE(6, w, 64);
+    TILE_PRODUCT(0, 4, 6);
+    ask(next_move, 9, 9);
+    TILE_LOAD_ONCE(7, w + TILE, 64);
+    TILE_PRODUCT(2, 4, 7);
+    if (is_many) {
+      TILE_LOAD(5, tx + second, 64);
+      TILE_PRODUCT(1, 5, 6);
+      TILE_PRODUCT(3, 5, 7);
+    }
+  }
+  TILE_STORE(0, tc, 4 * PANEL);
+  TILE_STORE(2, tc + 16, 4 * PANEL);
+  if (!is_many) return;
+  TILE_STORE(1, tc + 16 * PANEL, 4 * PANEL);
+  TILE_STORE(3, tc + 16 * PANEL + 16, 4 * PANEL);
 }
 
 /* Rows of both kinds: C tiles 0 … 3 and A tiles 4, 5 of few rows have `rows`; of many, those of the second block have fewer. */
@@ -155,7 +235,7 @@ static void configure(int64_t rows) {
 }
 
 /* y = s·up with s = gate·σ(gate), and ty = tgate·(σ + s·(1 − σ))·up + s·tup. */
-static __attribute__((noinline)) void finish_gated(const Part *part, float c[4][STEP * PANEL], int64_t row, int64_t rows,
+static __attribute__((noinline)) void finish_gated(const Part *part, const float *const c[4], int64_t row, int64_t rows,
                                                    int64_t n) {
   const Side *side[] = {&part[0].plain, &part[1].plain, &part[0].tangent, &part[1].tangent};
   Vec one = v_all(1.f);
@@ -190,43 +270,92 @@ static void mark_wanted(const Job *job, const Range *range, uint8_t *is_wanted) 
     }
 }
 
-/* A range of panels for a block of rows. Of one part of which not all is wanted, those that nothing is wanted of are left out. */
+/* Panels of a range, gate and up of a gated layer beside each other; of one part of which not all is wanted, those that something is wanted of. */
+static int64_t list_panels(const Job *job, const Range *range, int64_t kt, Panel *panels, int64_t *places) {
+  uint8_t *is_wanted = job->wanted ? az_take((size_t)(range->to - range->from)) : NULL;
+  if (is_wanted) mark_wanted(job, range, is_wanted);
+  int64_t count = 0;
+  for (int64_t p = range->from, panel; p < range->to; p++) {
+    if (is_wanted && !is_wanted[p - range->from]) continue;
+    const Part *part = part_of(job, p, &panel);
+    for (int i = 0; i < (job->is_gated ? 2 : 1); i++, count++) {
+      places[count] = p;
+      panels[count] = (Panel){part[i].plain.weight + panel * kt * 2 * TILE,
+                              (const int8_t *)part[i].tangent.weight + panel * kt * 2 * MOVE_TILE};
+    }
+  }
+  if (is_wanted) az_give(is_wanted);
+  return count;
+}
+
+enum { SUMS = STEP * PANEL };
+
+/* What follows the sums c [2, 32, 32] of a panel, and of the one after it where they are gated, for rows from `row` on. */
+static void finish_panel(const Job *job, int64_t place, const float *c, int64_t row, int64_t rows) {
+  int64_t panel;
+  const Part *part = part_of(job, place, &panel);
+  int64_t n = panel * PANEL;
+  if (job->is_gated) {
+    finish_gated(part, (const float *const[4]){c, c + 2 * SUMS, c + SUMS, c + 3 * SUMS}, row, rows, n);
+  } else {
+    finish(&part->plain, job->plain.residual, part->n, c, row, rows, n);
+    finish(&part->tangent, job->tangent.residual, part->n, c + SUMS, row, rows, n);
+  }
+}
+
+/* The group of panels from `first` on, for up to 32 rows from `row` on; `places` are those among the panels of the job. */
+static void take_group(const Job *job, const Walk *order, const int64_t *places, int64_t first, const Rows *some, int64_t row,
+                       int64_t rows, Flow *flow) {
+  float c[GROUP * 2 * SUMS] ALIGNED;
+  const Panel *panels = order->panels + first;
+  int64_t last = job->is_gated ? 1 : 0, count = MIN(order->group, order->count - first);
+  if (rows > 16) start_flow(flow, order, first, count);
+  for (int64_t from = 0, to; from < some->kt; from = to) {
+    to = rows > 16 ? MIN(from + order->piece, some->kt) : some->kt;
+    for (int64_t i = 0; i < count; i++) {
+      float *sums = c + i * 2 * SUMS;
+      if (rows > 16) multiply_many(some, panels + i, from, to, flow, sums);
+      else multiply_few(some, panels + i, sums, sums + SUMS);
+      if (to == some->kt && i % (1 + last) == last)
+        finish_panel(job, places[first + i], sums - last * 2 * SUMS, row, rows);
+    }
+  }
+}
+
+/* A range of panels for a block of rows. */
 static void task(void *arg, size_t index) {
   const Job *job = arg;
   Range range = range_of(job, index);
-  int64_t kt = ROUND_UP(job->k, 32) / 32, size = ROUND_UP(range.count, 16) * kt * 32;
+  int64_t kt = ROUND_UP(job->k, 32) / 32, size = ROUND_UP(range.count, 16) * kt * 32, most = (range.to - range.from) * (job->is_gated ? 2 : 1);
+  Panel *panels = az_take((sizeof(Panel) + sizeof(int64_t)) * (size_t)most);
+  int64_t *places = (int64_t *)(panels + most), count = list_panels(job, &range, kt, panels, places), configured = 0;
+  Walk order = {.panels = panels, .count = count, .kt = kt, .group = GROUP, .piece = PIECE}, nothing = {.panels = panels};
+  if (count > MOST_GROUPED) order.group = job->is_gated ? 2 : 1, order.piece = kt;
+  if (job->has_tangent_alone) order.group = 1;
+  Walk asked = order;
+  for (int i = 0; i < AHEAD; i++) advance(&asked);
   bf16 *a = az_take(sizeof(bf16) * (size_t)(2 * size)), *ta = a + size;
   pack_rows(job, range.first, range.count, a);
   pack_tangents(job, range.first, range.count, ta);
-  float c[4][STEP * PANEL] ALIGNED;
-  int64_t configured = 0;
-  uint8_t *is_wanted = job->wanted ? az_take((size_t)(range.to - range.from)) : NULL;
-  if (is_wanted) mark_wanted(job, &range, is_wanted);
-  for (int64_t p = range.from, next; p < range.to; p = next) {
-    for (next = p + 1; is_wanted && next < range.to && !is_wanted[next - range.from];) next++;
-    if (is_wanted && !is_wanted[p - range.from]) continue;
-    int64_t panel;
-    const Part *part = part_of(job, p, &panel);
-    int64_t at_panel = panel * kt * 2, n = panel * PANEL;
+  Flow flow;
+  for (int64_t first = 0; first < count; first += order.group)
     for (int64_t r = 0; r < range.count; r += STEP) {
       int64_t rows = MIN(STEP, range.count - r), at = r / 16 * kt * TILE, row = range.first + r;
+      Rows some = {a + at, ta + at, kt};
       if (rows != configured) configure(rows);
       configured = rows;
-      for (int i = 0; i < (job->is_gated ? 2 : 1); i++) {
-        Panel source = {a + at, ta + at, part[i].plain.weight + at_panel * TILE,
-                        (const int8_t *)part[i].tangent.weight + at_panel * MOVE_TILE, kt, (next - p) * 2 * kt};
-        (rows > 16 ? multiply_many : multiply_few)(&source, c[i], c[2 + i]);
-      }
-      if (job->is_gated) {
-        finish_gated(part, c, row, rows, n);
+      if (job->has_tangent_alone) {
+        float c[2 * SUMS] ALIGNED;
+        multiply_tangent(&some, rows, panels + first, panels + MIN(first + 1, count - 1), c + SUMS);
+        finish_panel(job, places[first], c, row, rows);
       } else {
-        finish(&part->plain, job->plain.residual, part->n, c[0], row, rows, n);
-        finish(&part->tangent, job->tangent.residual, part->n, c[2], row, rows, n);
+        flow.asked = r == 0 ? asked : nothing;
+        take_group(job, &order, places, first, &some, row, rows, &flow);
+        if (r == 0) asked = flow.asked;
       }
     }
-  }
   TILE_RELEASE();
-  if (is_wanted) az_give(is_wanted);
+  az_give(panels);
   az_give(a);
 }
 
@@ -241,7 +370,8 @@ static const bf16 *direction_of(Ctx *c, const Job *job, const Part *part, int in
 /*
  * Attributes as DecodeLinear. Inputs: x [rows, features], gain [features]?, residual?, a bias for each of four parts?, the tangents of all
  * these, wanted [rows, n0]?, then for each part its packed weight and the packed direction. Outputs: y and ty of each part, or of one if
- * gated. With `wanted` (one part) results are undefined where it is less than attribute `limit` (and where it is not a number).
+ * gated; with attribute `tangent` (not gated) ty alone. With `wanted` (one part) results are undefined where it is less than attribute `limit` (and
+ * where it is not a number).
  */
 static void run(Ctx *c) {
   enum { X, GAIN, RESIDUAL, BIAS, MOVED = BIAS + MAX_PARTS, WANTED = 2 * MOVED, WEIGHTS };
@@ -252,7 +382,9 @@ static void run(Ctx *c) {
       .wanted = c->in[WANTED].data,
       .limit = c->f[1],
   };
+  job.has_tangent_alone = c->i[8] != 0;
   read_extents(c, &job, (c->num_inputs - WEIGHTS) / 2);
+  if (job.has_tangent_alone && job.is_gated) az_fail(c, "gated layers give their tangents with their values");
   if (az_size(c->in + MOVED) != job.m * job.k) az_fail(c, "the tangent of x has another size");
   if (job.wanted && (job.num_parts != 1 || az_size(c->in + WANTED) != job.m * job.part[0].n)) az_fail(c, "what is wanted has another size");
   for (int p = 0; p < job.num_parts; p++) {
@@ -260,13 +392,13 @@ static void run(Ctx *c) {
     part->plain = (Side){.weight = weight_of(c, &job, part, WEIGHTS + 2 * p), .bias = c->in[BIAS + p].data};
     part->tangent = (Side){.weight = direction_of(c, &job, part, WEIGHTS + 2 * p + 1), .bias = c->in[MOVED + BIAS + p].data};
     if (job.is_gated && p > 0) continue;
-    part->plain.y = OUT(c, 2 * p, job.m, part->n);
-    part->tangent.y = OUT(c, 2 * p + 1, job.m, part->n);
+    part->tangent.y = OUT(c, job.has_tangent_alone ? p : 2 * p + 1, job.m, part->n);
+    if (!job.has_tangent_alone) part->plain.y = OUT(c, 2 * p, job.m, part->n);
   }
   az_par(c, split_job(&job, c->i[0]), task, &job);
 }
 
 const Op EACH(az_decode_linear_tangent_ops)[] = {
-    {"DecodeLinearTangent", run, "ff?f?f?f?f?f?ff?f?f?f?f?f?f?b*", "f*", LINEAR_ATTRIBUTES},
+    {"DecodeLinearTangent", run, "ff?f?f?f?f?f?ff?f?f?f?f?f?f?b*", "f*", .ints = {LINEAR_INTS, "tangent"}, .floats = {"epsilon", "limit"}, .level = LEVEL_PORTABLE},
     {0},
 };

@@ -1,6 +1,6 @@
 /*
- * Rows of a vocabulary's width in float32, each read once or twice: log-probabilities of chosen tokens, how log-probabilities move, what they
- * move a distribution by, divergence of two distributions, what is left near its mode, a draw from one, its mode. A row's result depends on
+ * Rows of a vocabulary's width in float32, each read once or twice: log-probabilities of chosen tokens, how log-probabilities move, a
+ * distribution tilted, divergence of two distributions, what is left near its mode, a draw from one, its mode. A row's result depends on
  * the row alone.
  */
 #include <math.h>
@@ -10,7 +10,7 @@
 enum { BLOCK = 256 };
 
 typedef struct {
-  const float *x, *other, *logits, *uniforms, *wanted, *factor;
+  const float *x, *other, *uniforms, *wanted, *factor;
   float limit;
   const int64_t *ids;
   float *y, *mean, *divergence;
@@ -129,17 +129,23 @@ static float greatest_counted(const Choice *c, const float *x) {
   return most;
 }
 
-/* Σ softmax(x)·t over what counts; 0 where nothing does. */
-static float mean_of(const Choice *c, const float *x, const float *t) {
+/* The distribution softmax(x) over what counts: its mode and Σ e^(x − most). */
+typedef struct {
+  float most, total;
+} Mass;
+
+/* With Σ softmax(x)·t, which is 0 where nothing counts. */
+static Mass mass_of(const Choice *c, const float *x, const float *t, float *mean) {
   float most = greatest_counted(c, x);
   Vec sum = v_zero(), moved = v_zero();
   FOR_COUNTED(k, n, c) {
     Vec w = counted_weights(c, x, k, n, most);
     sum = v_add(sum, w);
-    moved = v_fma(w, counted(c, t, k, n, 0), moved);
+    if (t) moved = v_fma(w, counted(c, t, k, n, 0), moved);
   }
-  float mass = v_sum(sum);
-  return mass == 0 ? 0 : v_sum(moved) / mass;
+  float total = v_sum(sum);
+  if (t) *mean = total == 0 ? 0 : v_sum(moved) / total;
+  return (Mass){most, total};
 }
 
 INLINE void put(float *to, int64_t n, Vec v) {
@@ -151,43 +157,39 @@ static void derivative_task(void *arg, size_t row) {
   const Job *job = arg;
   int64_t at = (int64_t)row * job->width;
   const float *t = job->other + at;
-  Choice choice = choice_of(job, at);
-  Vec mean = v_all(mean_of(&choice, job->x + at, t)), none = v_sub(v_zero(), mean);
-  if (choice.wanted) FOR_LANES(k, n, 0, job->width) put(job->y + at + k, n, none);
-  FOR_COUNTED(k, n, &choice) put(job->y + at + k, n, v_sub(counted(&choice, t, k, n, 0), mean));
-  end_choice(&choice);
+  Choice all = choice_of(job, at);
+  float mean;
+  mass_of(&all, job->x + at, t, &mean);
+  FOR_LANES(k, n, 0, job->width) put(job->y + at + k, n, v_sub(get(t + k, n), v_all(mean)));
 }
 
-/*
- * x [N, V], tx [N, V] → tx − Σ softmax(x)·tx: the tangent of ln softmax(x). With `wanted` [N, V] numbers count, and are read, where it is at
- * least attribute `limit`: elsewhere x stands for LOWEST and tx for 0.
- */
+/* x [N, V], tx [N, V] → tx − Σ softmax(x)·tx: the tangent of ln softmax(x). */
 static void run_derivative(Ctx *c) {
-  Job job = {.x = c->in[0].data, .other = c->in[1].data, .width = c->in[0].dim[1], .wanted = c->in[2].data, .limit = c->f[0]};
+  Job job = {.x = c->in[0].data, .other = c->in[1].data, .width = c->in[0].dim[1]};
   job.y = OUT(c, 0, c->in[0].dim[0], job.width);
   az_par(c, (size_t)c->in[0].dim[0], derivative_task, &job);
 }
 
-/* KL(softmax a ‖ softmax b) over what counts. */
-static float divergence_of(const Choice *c, const float *a, const float *b) {
-  float most_a = greatest_counted(c, a), most_b = greatest_counted(c, b);
-  Vec sum_a = v_zero(), sum_b = v_zero(), moved = v_zero();
+/* KL(softmax a ‖ softmax b) over what counts, b's mass being known. */
+static float divergence_of(const Choice *c, const float *a, const float *b, Mass of_b) {
+  float most = greatest_counted(c, a);
+  Vec sum = v_zero(), moved = v_zero();
   FOR_COUNTED(k, n, c) {
-    Vec w = counted_weights(c, a, k, n, most_a);
-    Vec apart = v_sub(v_sub(counted(c, a, k, n, 0), v_all(most_a)), v_sub(counted(c, b, k, n, 0), v_all(most_b)));
-    sum_a = v_add(sum_a, w);
-    sum_b = v_add(sum_b, counted_weights(c, b, k, n, most_b));
+    Vec w = counted_weights(c, a, k, n, most);
+    Vec apart = v_sub(v_sub(counted(c, a, k, n, 0), v_all(most)), v_sub(counted(c, b, k, n, 0), v_all(of_b.most)));
+    sum = v_add(sum, w);
     moved = v_fma(w, apart, moved);
   }
-  float total_a = v_sum(sum_a);
-  return total_a == 0 ? 0 : v_sum(moved) / total_a - (logf(total_a) - logf(v_sum(sum_b)));
+  float total = v_sum(sum);
+  return total == 0 ? 0 : v_sum(moved) / total - (logf(total) - logf(of_b.total));
 }
 
 static void divergence_task(void *arg, size_t row) {
   const Job *job = arg;
   int64_t at = (int64_t)row * job->width;
   Choice all = choice_of(job, at);
-  job->y[row] = divergence_of(&all, job->x + at, job->other + at);
+  const float *b = job->other + at;
+  job->y[row] = divergence_of(&all, job->x + at, b, mass_of(&all, b, NULL, NULL));
 }
 
 /* a, b [N, V] → KL(softmax a ‖ softmax b) [N, 1] */
@@ -202,27 +204,28 @@ static void tilt_task(void *arg, size_t row) {
   const Job *job = arg;
   int64_t at = (int64_t)row * job->width;
   Choice choice = choice_of(job, at);
-  const float *logits = job->logits + at, *t = job->other + at;
-  float mean = mean_of(&choice, job->x + at, t), *y = job->y + at;
-  if (choice.wanted) memcpy(y, logits, sizeof(float) * (size_t)job->width);
+  const float *a = job->x + at, *t = job->other + at;
+  float mean, *y = job->y + at;
+  Mass mass = mass_of(&choice, a, t, &mean);
+  if (choice.wanted) memcpy(y, a, sizeof(float) * (size_t)job->width);
   FOR_COUNTED(k, n, &choice) {
-    Vec before = get(logits + k, n);
+    Vec before = get(a + k, n);
     Vec after = v_add(before, v_mul(v_all(job->factor[row]), v_sub(get(t + k, n), v_all(mean))));
     put(y + k, n, choice.wanted ? v_where_at_least(before, v_all(job->limit), after, before) : after);
   }
   job->mean[row] = mean;
-  job->divergence[row] = divergence_of(&choice, y, logits);
+  job->divergence[row] = divergence_of(&choice, y, a, mass);
   end_choice(&choice);
 }
 
 /*
- * logits a [N, V], x [N, V], tx [N, V], factor λ [N, 1] → b = a + λ·(tx − mean) [N, V], mean = Σ softmax(x)·tx [N, 1] and
- * KL(softmax b ‖ softmax a) [N, 1]. With attribute `cut` only numbers with a of at least attribute `limit` count, and x and tx are read there alone.
+ * a [N, V], t [N, V], factor λ [N, 1] → b = a + λ·(t − mean) [N, V], mean = Σ softmax(a)·t [N, 1] and KL(softmax b ‖ softmax a) [N, 1]. With attribute
+ * `cut` only numbers with a of at least attribute `limit` count, and t is read there alone.
  */
 static void run_tilt(Ctx *c) {
-  Job job = {.logits = c->in[0].data, .x = c->in[1].data, .other = c->in[2].data, .factor = c->in[3].data, .width = c->in[0].dim[1], .limit = c->f[0]};
+  Job job = {.x = c->in[0].data, .other = c->in[1].data, .factor = c->in[2].data, .width = c->in[0].dim[1], .limit = c->f[0]};
   int64_t rows = c->in[0].dim[0];
-  if (c->i[0]) job.wanted = job.logits;
+  if (c->i[0]) job.wanted = job.x;
   job.y = OUT(c, 0, rows, job.width);
   job.mean = OUT(c, 1, rows, 1);
   job.divergence = OUT(c, 2, rows, 1);
@@ -304,8 +307,8 @@ static void run_mode(Ctx *c) {
 
 const Op EACH(az_float_vocabulary_ops)[] = {
     {"FloatLogprob", run_logprob, "fl", "f", .level = LEVEL_PORTABLE},
-    {"FloatLogprobTangent", run_derivative, "fff?", "f", .floats = {"limit"}, .level = LEVEL_PORTABLE},
-    {"FloatTilt", run_tilt, "ffff", "fff", .ints = {"cut"}, .floats = {"limit"}, .level = LEVEL_PORTABLE},
+    {"FloatLogprobTangent", run_derivative, "ff", "f", .level = LEVEL_PORTABLE},
+    {"FloatTilt", run_tilt, "fff", "fff", .ints = {"cut"}, .floats = {"limit"}, .level = LEVEL_PORTABLE},
     {"FloatCut", run_cut, "ff", "f", .level = LEVEL_PORTABLE},
     {"FloatDivergence", run_divergence, "ff", "f", .level = LEVEL_PORTABLE},
     {"FloatDraw", run_draw, "ff", "l", .level = LEVEL_PORTABLE},

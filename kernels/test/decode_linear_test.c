@@ -120,8 +120,9 @@ static void norm_row(const float *x, const float *tx, const float *g, const floa
 enum { MOVED = 7, WANTED = 14, WEIGHTS };
 
 static void test_tangent(void) {
-  static const int64_t shapes[][4] = {{1, 1, 1, 0}, {3, 40, 33, 1}, {17, 33, 40, 2}, {20, 64, 70, 3}, {33, 100, 5, 1}};
-  for (int s = 0; s < 5; s++) {
+  /* Several groups of panels and pieces of k among them, and more panels than are grouped. */
+  static const int64_t shapes[][4] = {{1, 1, 1, 0}, {3, 40, 33, 1}, {17, 33, 40, 2}, {20, 64, 70, 3}, {33, 100, 5, 1}, {49, 420, 300, 0}, {40, 230, 290, 3}, {17, 40, 16500, 0}};
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
     const int64_t rows = shapes[s][0], k = shapes[s][1], n = shapes[s][2], has_norm = shapes[s][3] & 1, is_gated = shapes[s][3] >> 1;
     const int parts = 2;
     Call call = {.table = TABLE(az_decode_linear_tangent_ops), .name = "DecodeLinearTangent", .floats = {1e-5f}, .num_inputs = WEIGHTS + 2 * parts};
@@ -140,7 +141,7 @@ static void test_tangent(void) {
       call.in[WEIGHTS + 2 * p] = pack(w[p]), call.in[WEIGHTS + 2 * p + 1] = pack_direction(WAVES(13 + p, n, k), tw + p);
     }
     must_run(&call);
-    double a[128], ta[128];
+    double a[512], ta[512];
     for (int64_t r = 0; r < rows; r++) {
       norm_row(FLOATS(call.in[0]) + r * k, FLOATS(call.in[MOVED]) + r * k, has_norm ? FLOATS(call.in[1]) : NULL,
                has_norm ? FLOATS(call.in[MOVED + 1]) : NULL, k, a, ta);
@@ -176,6 +177,15 @@ static void test_tangent(void) {
     for (int p = 0; p < parts; p++) plain.in[MOVED + p] = call.in[WEIGHTS + 2 * p];
     must_run(&plain);
     for (int p = 0; p < (is_gated ? 1 : parts); p++) check_same("y beside its tangent", call.out[2 * p], plain.out[p], 4);
+    /* So is the tangent without y. */
+    Call alone = call;
+    memset(alone.out, 0, sizeof alone.out), alone.ints[8] = 1;
+    if (is_gated) {
+      check(run_op(&alone) != NULL, "a gated layer gives its tangent alone");
+      continue;
+    }
+    must_run(&alone);
+    for (int p = 0; p < parts; p++) check_same("the tangent alone", alone.out[p], call.out[2 * p + 1], 4);
   }
 }
 
@@ -190,6 +200,8 @@ static void test_wanted(void) {
     all.in[0] = WAVES(1, rows, k), all.in[MOVED] = WAVES(2, rows, k);
     all.in[WEIGHTS] = pack(exact_waves(3, n, k)), all.in[WEIGHTS + 1] = pack_direction(WAVES(4, n, k), &tw);
     Call some = all;
+    all.ints[8] = some.ints[8] = s % 2; /* and of tangents alone */
+    const int num_results = s % 2 ? 1 : 2;
     must_run(&all);
     for (int64_t i = 0; i < rows * n; i++) FLOATS(wanted)[i] = i % 89 == 7 ? -3.f : i % 5 ? -1e30f : NAN;
     some.in[WANTED] = wanted, some.floats[1] = -3;
@@ -200,10 +212,10 @@ static void test_wanted(void) {
       for (int64_t i = 0; i < rows * n; i++)
         if (i % n / PANEL == from / PANEL && FLOATS(wanted)[i] >= -3) {
           is_wanted = 1;
-          for (int side = 0; side < 2; side++)
+          for (int side = 0; side < num_results; side++)
             check(memcmp(FLOATS(some.out[side]) + i, FLOATS(all.out[side]) + i, 4) == 0, "a result that is wanted differs");
         }
-      if (!is_wanted) num_left++, check(isnan(FLOATS(some.out[0])[from]) && isnan(FLOATS(some.out[1])[from]), "a panel was computed for nothing");
+      if (!is_wanted) num_left++, check(isnan(FLOATS(some.out[0])[from]) && isnan(FLOATS(some.out[num_results - 1])[from]), "a panel was computed for nothing");
     }
     if (rows == 1) check(num_left > 0, "every panel is wanted: nothing is shown");
   }

@@ -87,13 +87,13 @@ async function traces(model: LanguageModel, options: GeneratorOptions): Promise<
   return found;
 }
 
-/** Rows of derivatives of the log-probabilities of what follows each prompt, along a direction that a seed decides. */
+/** Rows of derivatives of the log-probabilities, or logits, of what follows each prompt, along a direction that a seed decides. */
 async function derivatives(
   compiler: typeof half,
   name: string,
   prompts: readonly number[][],
   chunkSize: number,
-  isLate = false,
+  { isLate = false, of }: { isLate?: boolean; of?: 'logprobs' | 'logits' } = {},
 ): Promise<number[][]> {
   const model = modelOf(name, compiler);
   const random = createRandom('direction');
@@ -113,7 +113,7 @@ async function derivatives(
     }
   }
   await runner.decode(prompts.length, sequences, used);
-  const reader = derivativeReader(model, direction, { runner, batch: prompts.length });
+  const reader = derivativeReader(model, direction, { runner, batch: prompts.length, of });
   const result = [...(await reader.read())];
   reader.dispose();
   const matrices = [...direction].filter(([key]) => key.endsWith('_proj.weight'));
@@ -181,7 +181,17 @@ describe('in bfloat16', { skip }, () => {
         assert.deepEqual(await derivatives(half, name, [prompt], 16), alone[index], `prompt of ${prompt.length}`);
       }
       const [first] = Object.keys(CONFIGS);
-      if (name === first) assert.deepEqual(await derivatives(half, name, prompts.slice(0, 3), 256, true), together);
+      if (name === first)
+        assert.deepEqual(await derivatives(half, name, prompts.slice(0, 3), 256, { isLate: true }), together);
+      // Those of logits are a constant of the row apart, however many rows there are.
+      const logits = await derivatives(half, name, prompts.slice(0, 3), 256, { of: 'logits' });
+      for (const [index, row] of logits.entries()) {
+        const [one] = await derivatives(half, name, [prompts[index]], 256, { of: 'logits' });
+        assert.deepEqual(row, one);
+        const apart = row.map((value, at) => value - together[index][at]);
+        const most = Math.max(...row.map(Math.abs));
+        assert.ok(apart.every((value) => Math.abs(value - apart[0]) < 1e-5 * most));
+      }
       for (const [index, row] of exact.entries()) {
         const size = Math.hypot(...row);
         const error = Math.hypot(...row.map((value, at) => value - together[index][at]));

@@ -1,14 +1,13 @@
 /** Decoding with a tangent beside every value: how what a head reads moves when the parameters move along a direction. */
 import { directionalDerivatives } from '../engine/autodiff/forward.js';
 import type { GraphBuilder } from '../engine/graph/builder.js';
-import { linear, logSoftmax, rmsNorm, select } from '../engine/graph/ops.js';
+import { linear, logSoftmax, rmsNorm } from '../engine/graph/ops.js';
 import type { TensorType, Value } from '../engine/graph/types.js';
 import type { Tensor } from '../engine/runtime/types.js';
 import type { TransformerConfig } from '../model/config.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { FINAL_NORM, headParameterName } from '../model/parameters.js';
 import { type CachedShape, cachedLayers } from './cached-layers.js';
-import { excluded } from './samplers/processor.js';
 
 /** Name of the tangent of a parameter or of a cache. */
 export const tangentName = (name: string): string => `tangent.${name}`;
@@ -78,23 +77,25 @@ export function movedHeadTensors(
   };
 }
 
-/**
- * d/dε ln p(· | tokens; θ + ε·direction) at ε = 0, [B, V], with p = softmax(norm(stream)·headᵀ). With a support (bool [B, V]) p is cut to it and
- * renormalised: in it the derivative differs by a constant of the row, outside it is that constant.
- */
-export function movedLogprobs(
-  g: GraphBuilder,
-  { rmsNormEps }: TransformerConfig,
-  source: MovedHead<Value>,
-  support?: Value,
-): Value {
-  const { stream, gain, head } = source;
-  const scores = linear(g, rmsNorm(g, stream, gain, rmsNormEps), head);
-  const kept = support === undefined ? scores : select(g, support, scores, excluded(g));
-  const seeds = new Map([
-    [stream, source.tangentStream],
-    [gain, source.tangentGain],
-    [head, source.tangentHead],
-  ]);
-  return directionalDerivatives(g, [logSoftmax(g, kept)], seeds)[0];
+/** d/dε of the logits at θ + ε·direction, at ε = 0: [B, V], the logits being norm(stream)·headᵀ. */
+export function movedLogits(g: GraphBuilder, config: TransformerConfig, source: MovedHead<Value>): Value {
+  return derivativeOf(g, source, headOf(g, config, source));
+}
+
+/** d/dε ln p(· | tokens; θ + ε·direction) at ε = 0, [B, V], with p = softmax(logits): a constant of the row apart from the above. */
+export function movedLogprobs(g: GraphBuilder, config: TransformerConfig, source: MovedHead<Value>): Value {
+  return derivativeOf(g, source, logSoftmax(g, headOf(g, config, source)));
+}
+
+const headOf = (g: GraphBuilder, { rmsNormEps }: TransformerConfig, { stream, gain, head }: MovedHead<Value>): Value =>
+  linear(g, rmsNorm(g, stream, gain, rmsNormEps), head);
+
+function derivativeOf(g: GraphBuilder, source: MovedHead<Value>, value: Value): Value {
+  const { stream, gain, head, tangentStream, tangentGain, tangentHead } = source;
+  const seeds = [
+    [stream, tangentStream],
+    [gain, tangentGain],
+    [head, tangentHead],
+  ] as const;
+  return directionalDerivatives(g, [value], new Map(seeds))[0];
 }

@@ -48,6 +48,28 @@ export function moveOf(e: Emitter, layer: Node): Move | undefined {
   return undefined;
 }
 
+/** A layer of a norm's result, of which only the tangent ty = tx·wᵀ + x·twᵀ is asked for. */
+export interface LoneMove {
+  readonly layer: { readonly inputs: readonly [x: Value, weight: Value] };
+  readonly move: Move;
+}
+
+/** That of which a value is the tangent. The norm tells which of the two terms has the tangent of x. */
+export function loneMoveOf(e: Emitter, ty: Value): LoneMove | undefined {
+  const sum = e.view.producerOf(ty);
+  if (sum?.kind !== 'add') return undefined;
+  const terms = sum.inputs.map((value) => (e.view.isReadOnce(value) ? e.view.producerOf(value) : undefined));
+  for (const [first, second] of [terms, [terms[1], terms[0]]]) {
+    if (!isOnInput(e, first) || !isOnInput(e, second) || first.inputs.length > 2 || second.inputs.length > 2) continue;
+    const [[tx, weight], [x, tWeight]] = [first.inputs, second.inputs];
+    const [moved, norm] = [e.view.producerOf(tx), e.view.producerOf(x)];
+    if (norm?.kind !== 'rmsNorm' || moved?.kind !== 'rmsNormTangent') continue;
+    if (moved.inputs[0] !== norm.inputs[0] || moved.inputs[1] !== norm.inputs[1]) continue;
+    return { layer: { inputs: [x, weight] }, move: { layer: first, ty, tx, tBias: undefined, tWeight } };
+  }
+  return undefined;
+}
+
 /** Whether a value is computed from another: a tangent never is from what it is computed with. */
 function dependsOn(e: Emitter, value: Value, on: Value): boolean {
   const seen = new Set<Value>();

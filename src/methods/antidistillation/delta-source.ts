@@ -1,12 +1,11 @@
 /** Where the sampler's graph takes Δ from: what companion models give for each token. */
 import type { GraphBuilder } from '../../engine/graph/builder.js';
-import { logSoftmax, multiply, select, subtract } from '../../engine/graph/ops.js';
+import { logSoftmax, multiply, subtract } from '../../engine/graph/ops.js';
 import type { TensorType, Value } from '../../engine/graph/types.js';
 import type { TensorMap } from '../../engine/runtime/types.js';
 import type { Companion } from '../../inference/companions.js';
-import { excluded } from '../../inference/samplers/processor.js';
 import type { StepResults } from '../../inference/step-runner.js';
-import { movedHeadTensors, movedHeadTypes, movedLogprobs } from '../../inference/tangent-graph.js';
+import { movedHeadTensors, movedHeadTypes, movedLogits, movedLogprobs } from '../../inference/tangent-graph.js';
 import { invariant } from '../../support/errors.js';
 
 export interface DeltaSource {
@@ -16,11 +15,8 @@ export interface DeltaSource {
   readonly variant: string;
   columns(batch: number): Readonly<Record<string, TensorType>>;
   supplied(batch: number): TensorMap;
-  /**
-   * Δ [B, V]. With a support (bool [B, V]) that of the proxy's distribution cut to it and renormalised: a constant of the row apart from
-   * Δ in it, and no number to use outside.
-   */
-  build(g: GraphBuilder, columns: Readonly<Record<string, Value>>, support: Value | undefined): Value;
+  /** Δ [B, V]. `isFree`: a constant may be added to all of a row, which spares the normalisation of the proxy's distribution. */
+  build(g: GraphBuilder, columns: Readonly<Record<string, Value>>, isFree: boolean): Value;
   /** Writes what stands in columns of its own. */
   fill(columns: TensorMap, row: number): void;
 }
@@ -37,9 +33,10 @@ export function derivativeSource(companion: Companion): DeltaSource {
       invariant(direction !== undefined, 'a companion that gives derivatives has a direction');
       return { ...movedHeadTensors(model, direction, resultsOf(companion, batch)) };
     },
-    build(g, columns, support) {
+    build(g, columns, isFree) {
       const { stream, gain, head, tangentStream, tangentGain, tangentHead } = columns;
-      return movedLogprobs(g, config, { stream, gain, head, tangentStream, tangentGain, tangentHead }, support);
+      const source = { stream, gain, head, tangentStream, tangentGain, tangentHead };
+      return (isFree ? movedLogits : movedLogprobs)(g, config, source);
     },
     fill: () => {},
   };
@@ -67,9 +64,8 @@ export function differenceSource(
       const [forward, backward] = companions.map((companion) => resultsOf(companion, batch).logits);
       return { forward, backward };
     },
-    build(g, { forward, backward, slope }, support) {
-      const kept = (logits: Value) => (support === undefined ? logits : select(g, support, logits, excluded(g)));
-      const numbers = (logits: Value) => (raw ? logits : logSoftmax(g, kept(logits)));
+    build(g, { forward, backward, slope }, isFree) {
+      const numbers = (logits: Value) => (raw || isFree ? logits : logSoftmax(g, logits));
       return multiply(g, subtract(g, numbers(forward), numbers(backward)), slope);
     },
     fill({ slope }, row) {

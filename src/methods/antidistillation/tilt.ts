@@ -10,7 +10,9 @@ import {
   logSoftmax,
   multiply,
   reduceSum,
+  select,
   slice,
+  softmax,
   subtract,
 } from '../../engine/graph/ops.js';
 import type { TensorType, Value } from '../../engine/graph/types.js';
@@ -45,9 +47,9 @@ export interface TiltOptions {
 }
 
 /**
- * Adds λΔ to the logits. Statistics of each token drawn: `delta` (its Δ) and `klNats` = KL(tilted ‖ untilted) of its distribution. Where
- * top-k, top-p or min-p leave tokens out, Δ is that of the proxy's distribution over the tokens left: a constant of the position apart, which
- * changes nothing that is drawn and spares the proxy's head most of its work.
+ * Adds λΔ to the logits. Statistics of each token drawn: `delta` (its Δ) and `klNats` = KL(tilted ‖ untilted) of its distribution. A constant
+ * added to all Δ of a position changes nothing that is drawn: they are counted from their mean under the untilted distribution, so that the
+ * proxy's own need not be normalised, nor its head be computed where top-k, top-p or min-p leave tokens out.
  */
 export function createTilt(options: TiltOptions): LogitsProcessor {
   const { lambda, estimator, epsilon, order, permuted, unsharedIds = [], proxy } = options;
@@ -76,10 +78,12 @@ export function createTilt(options: TiltOptions): LogitsProcessor {
     },
     supplied: (batch) => source.supplied(batch),
     build(g, logits, { columns, shape, isCut }) {
-      const support = isCut && isFree(shape) ? supportOf(g, logits, source.vocabSize) : undefined;
-      const estimated = source.build(g, columns, support);
-      const fitted = withZeros(g, fitVocabulary(g, estimated, shape), unsharedIds);
-      const delta = permuted ? multiply(g, gatherElements(g, fitted, columns.permutation), columns.signs) : fitted;
+      const deltaOf = () => {
+        if (isFree(shape)) return centred(g, fitVocabulary(g, source.build(g, columns, true), shape), logits, isCut);
+        const fitted = withZeros(g, fitVocabulary(g, source.build(g, columns, false), shape), unsharedIds);
+        return permuted ? multiply(g, gatherElements(g, fitted, columns.permutation), columns.signs) : fitted;
+      };
+      const delta = deltaOf();
       const tilted = add(g, logits, multiply(g, columns.lambda, delta));
       return { logits: tilted, statistics: { delta, klNats: divergence(g, tilted, logits) } };
     },
@@ -113,12 +117,12 @@ function sourceOf({ estimator, epsilon, order, companions }: TiltOptions): Delta
 /** Below it is no logit but EXCLUDED, whatever temperature has divided that. */
 const LEAST_LOGIT = EXCLUDED * 1e-10;
 
-/** Which tokens are not left out, bool [B, width]; the proxy's rows beyond the teacher's are. */
-function supportOf(g: GraphBuilder, logits: Value, width: number): Value {
-  const [batch, vocabSize] = logits.shape;
-  const missing = width - vocabSize;
-  const wide = missing === 0 ? logits : concat(g, [logits, fill(g, [batch, missing], EXCLUDED)], 1);
-  return lessOrEqual(g, fill(g, [], LEAST_LOGIT), wide);
+/** Δ − Σ softmax(logits)·Δ, over the tokens that are not left out. */
+function centred(g: GraphBuilder, delta: Value, logits: Value, isCut: boolean): Value {
+  const isLeft = () => lessOrEqual(g, fill(g, [], LEAST_LOGIT), logits);
+  const moved = isCut ? select(g, isLeft(), delta, fill(g, [], 0)) : delta;
+  const mean = reduceSum(g, multiply(g, softmax(g, logits), moved), [1], true);
+  return subtract(g, moved, mean);
 }
 
 /** Δ of a proxy whose embedding has more or fewer padding rows than the teacher's: cut, or filled with zeros. */

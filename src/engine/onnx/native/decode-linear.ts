@@ -6,7 +6,7 @@ import type { Node, Value } from '../../graph/types.js';
 import type { Emitter, Name } from '../emitter.js';
 import { matrixOf } from '../half-matrix.js';
 import type { Attribute } from '../model-writer.js';
-import { isOnInput, type Move, moveOf, soleSum } from '../moved-linear.js';
+import { isOnInput, loneMoveOf, type Move, moveOf, soleSum } from '../moved-linear.js';
 import { flatName, unshaped } from './unshaped.js';
 
 /** Layers that one op computes from the same input. */
@@ -14,7 +14,7 @@ const MAX_PARTS = 4;
 
 /** Linear layers of one input that become one node, and what is done to their results. */
 interface Group {
-  readonly layers: readonly Node[];
+  readonly layers: readonly Pick<Node, 'inputs'>[];
   /** What is computed: of each layer, or one value where they are gated or summed. */
   readonly results: readonly Value[];
   readonly residual?: Value;
@@ -71,7 +71,8 @@ function attributesOf(e: Emitter, { layers, isGated }: Group, norm: Norm | undef
 const typeOf = ({ shape }: Value) => ({ type: 'float32', shape }) as const;
 
 /** Whether a layer can compute on its weight as it is stored. */
-const isStored = (e: Emitter, { inputs: [, weight] }: Node): boolean => e.storedOf(weight) !== undefined;
+const isStored = (e: Emitter, { inputs: [, weight] }: Pick<Node, 'inputs'>): boolean =>
+  e.storedOf(weight) !== undefined;
 
 /** A weight as DecodeLinear reads it. */
 const panelsOf = (e: Emitter, weight: Value): Name => e.packedOf([weight], 'weight');
@@ -79,7 +80,7 @@ const panelsOf = (e: Emitter, weight: Value): Name => e.packedOf([weight], 'weig
 /** The op for these layers, its further attributes, and their weights: as they are stored where all of them are, else packed. */
 function weightsOf(
   e: Emitter,
-  layers: readonly Node[],
+  layers: readonly Pick<Node, 'inputs'>[],
 ): { op: string; formats: Record<string, Attribute>; names: Name[] } {
   const weights = layers.map(({ inputs: [, weight] }) => weight);
   if (!layers.every((layer) => isStored(e, layer)))
@@ -115,14 +116,15 @@ function emitPlain(e: Emitter, group: Group): void {
   bindAll(e, results, e.native(op, inputs, { ...attributesOf(e, group, norm), ...formats }, outputs));
 }
 
+/** `wanted`: results count where its values [rows, V] are at least `limit`. */
 interface Moving {
   readonly moves: readonly Move[];
   readonly movedResults: readonly Value[];
   readonly movedResidual?: Value;
+  readonly wanted?: Wanted | undefined;
 }
 
-/** Results count where `values` [rows, V] is at least `limit`. */
-interface Wanted {
+export interface Wanted {
   readonly values: Value;
   readonly limit: number;
 }
@@ -133,8 +135,8 @@ function emitMoving(e: Emitter, group: Group, moving: Moving): void {
   bindAll(e, all, emitMoves(e, group, moving));
 }
 
-/** Names of results and their tangents in turn. */
-function emitMoves(e: Emitter, group: Group, { moves, movedResults, movedResidual }: Moving, wanted?: Wanted): Name[] {
+/** Names of results and their tangents in turn; of a group without results, of the tangents. */
+function emitMoves(e: Emitter, group: Group, { moves, movedResults, movedResidual, wanted }: Moving): Name[] {
   const { layers, results, residual } = group;
   const [x] = layers[0].inputs;
   const { tx } = moves[0];
@@ -162,16 +164,23 @@ function emitMoves(e: Emitter, group: Group, { moves, movedResults, movedResidua
       e.packedOf([moves[index].tWeight], 'direction'),
     ]),
   ];
-  const outputs = results.flatMap((value, index) => [value, movedResults[index]]).map(typeOf);
-  const attributes = { ...attributesOf(e, group, norm), ...(wanted && { limit: { float: wanted.limit } }) };
-  return e.native('DecodeLinearTangent', inputs, attributes, outputs);
+  const isAlone = results.length === 0;
+  const outputs = isAlone ? movedResults : results.flatMap((value, index) => [value, movedResults[index]]);
+  const attributes = {
+    ...attributesOf(e, group, norm),
+    ...(isAlone && { tangent: { int: 1 } }),
+    ...(wanted && { limit: { float: wanted.limit } }),
+  };
+  return e.native('DecodeLinearTangent', inputs, attributes, outputs.map(typeOf));
 }
 
-/** A layer and its tangent where they count; elsewhere their numbers are undefined. The layer moves (`moveOf`). */
-export function emitWantedMove(e: Emitter, layer: Node<'linear'>, move: Move, wanted: Wanted): readonly [Name, Name] {
-  const group = { layers: [layer], results: layer.outputs };
-  const [y, ty] = emitMoves(e, group, { moves: [move], movedResults: [move.ty] }, wanted);
-  return [y, ty];
+/** The tangent of a layer that is not asked for itself, by name, where it counts: elsewhere its numbers are undefined. */
+export function emitLoneMove(e: Emitter, ty: Value, wanted?: Wanted): Name | undefined {
+  if (!e.options.kernels.has('DecodeLinearTangent')) return undefined;
+  const found = loneMoveOf(e, ty);
+  if (found === undefined) return undefined;
+  const { layer, move } = found;
+  return emitMoves(e, { layers: [layer], results: [] }, { moves: [move], movedResults: [ty], wanted })[0];
 }
 
 export function lowerDecodeLinear(e: Emitter, node: Node<'linear'>): boolean {
@@ -211,6 +220,11 @@ function madeWithLayer(e: Emitter, node: Node<'add'>): boolean {
 export function lowerDecodeSum(e: Emitter, node: Node<'add'>): boolean {
   if (madeWithLayer(e, node)) return true;
   const [sum] = node.outputs;
+  const alone = emitLoneMove(e, sum);
+  if (alone !== undefined) {
+    e.bind(sum, alone);
+    return true;
+  }
   if (node.inputs.some(({ shape }) => shape.join() !== sum.shape.join())) return false;
   for (const [value, residual] of [node.inputs, [node.inputs[1], node.inputs[0]]]) {
     const layer = e.view.producerOf(value);

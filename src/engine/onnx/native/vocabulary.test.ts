@@ -45,11 +45,15 @@ const logProbs = (row: readonly number[]): number[] => {
   return row.map((value) => value - most - total);
 };
 
-/** t + u·Δ, where Δ is how the log-probabilities of logits x move along t. */
-function tilted(g: GraphBuilder, { x, t, u }: Record<'x' | 't' | 'u', Value>): { y: Value; delta: Value } {
-  const [delta] = directionalDerivatives(g, [logSoftmax(g, x)], new Map([[x, t]]));
-  return { y: add(g, t, multiply(g, u, delta)), delta };
+/** x + u·Δ, where Δ is t less its mean under softmax x; with a limit where x is at least that alone. */
+function tilted(g: GraphBuilder, { x, t, u }: Record<'x' | 't' | 'u', Value>, limit?: number) {
+  const moved = limit === undefined ? t : select(g, lessOrEqual(g, fill(g, [], limit), x), t, fill(g, [], 0));
+  const delta = subtract(g, moved, reduceSum(g, multiply(g, softmax(g, x), moved), [1], true));
+  return { y: add(g, x, multiply(g, u, delta)), delta };
 }
+
+const meanOf = (x: readonly number[], t: readonly number[]): number =>
+  logProbs(x).reduce((sum, value, id) => sum + Math.exp(value) * t[id], 0);
 
 /** What each step gives for rows x and t, one number or one row a row. */
 interface Step {
@@ -68,31 +72,40 @@ const STEPS: Readonly<Record<string, Step>> = {
     op: 'FloatLogprobTangent',
     build: (g, { x, t }) => directionalDerivatives(g, [logSoftmax(g, x)], new Map([[x, t]]))[0],
     truth(x, t) {
-      const mean = logProbs(x).reduce((sum, value, id) => sum + Math.exp(value) * t[id], 0);
+      const mean = meanOf(x, t);
       return t.map((value) => value - mean);
     },
   },
-  'logits tilted by how log-probabilities move': {
+  'tilted logits': {
     op: 'FloatTilt',
     build: (g, { x, t, u }) => tilted(g, { x, t, u }).y,
     truth(x, t, u) {
-      const mean = logProbs(x).reduce((sum, value, id) => sum + Math.exp(value) * t[id], 0);
-      return t.map((value) => value + u * (value - mean));
+      const mean = meanOf(x, t);
+      return x.map((value, id) => value + u * (t[id] - mean));
+    },
+  },
+  'tilted logits of which some are left out': {
+    op: 'FloatTilt',
+    build: (g, { x, t, u }) => tilted(g, { x, t, u }, -20).y,
+    truth(x, t, u) {
+      const left = x.map((value) => (value >= -20 ? value : -1e38));
+      const mean = meanOf(left, t);
+      return x.map((value, id) => (value >= -20 ? value + u * (t[id] - mean) : value));
     },
   },
   'its divergence, beside Δ of chosen ids': {
     op: 'FloatTilt',
     build(g, { x, t, u, ids }) {
       const { y, delta } = tilted(g, { x, t, u });
-      const [a, b] = [logSoftmax(g, y), logSoftmax(g, t)];
+      const [a, b] = [logSoftmax(g, y), logSoftmax(g, x)];
       const divergence = reduceSum(g, multiply(g, exponential(g, a), subtract(g, a, b)), [1], true);
       return concat(g, [divergence, gatherElements(g, delta, ids)], 1);
     },
     truth(x, t, u, ids) {
-      const mean = logProbs(x).reduce((sum, value, id) => sum + Math.exp(value) * t[id], 0);
-      const [a, b] = [logProbs(t.map((value) => value + u * (value - mean))), logProbs(t)];
+      const mean = meanOf(x, t);
+      const [a, b] = [logProbs(x.map((value, id) => value + u * (t[id] - mean))), logProbs(x)];
       return [
-        a.reduce((sum, value, id) => sum + Math.exp(value) * (value - b[id]), 0),
+        a.reduce((sum, value, id) => sum + (value < -1e30 ? 0 : Math.exp(value) * (value - b[id])), 0),
         ...ids.map((id) => t[id] - mean),
       ];
     },

@@ -5,8 +5,8 @@
 import type { OpKind } from '../../graph/catalogue.js';
 import type { Node, Value } from '../../graph/types.js';
 import type { Emitter, Name } from '../emitter.js';
-import { isOnInput, moveOf } from '../moved-linear.js';
-import { emitWantedMove } from './decode-linear.js';
+import { loneMoveOf } from '../moved-linear.js';
+import { emitLoneMove, type Wanted } from './decode-linear.js';
 import type { NativeLoweringTable } from './lowering.js';
 
 /** The operands of the node of this kind that makes a value. */
@@ -48,71 +48,76 @@ function movedLogprobsOf(e: Emitter, value: Value | undefined): readonly [x: Val
 
 function lowerLogprobTangent(e: Emitter, { outputs: [y] }: Node<'subtract'>): boolean {
   const moved = movedLogprobsOf(e, y);
-  if (moved === undefined || !e.options.kernels.has('FloatLogprobTangent')) return false;
-  const cut = cutHead(e, ...moved);
-  const [x, tx] = cut?.names ?? moved.map((value) => e.nameOf(value));
-  const names = [x, tx, cut === undefined ? '' : e.nameOf(cut.wanted)];
-  const attributes = cut === undefined ? {} : { limit: { float: cut.limit } };
-  e.bind(y, e.native('FloatLogprobTangent', names, attributes, [{ type: y.dtype, shape: y.shape }])[0]);
-  return true;
+  return moved !== undefined && emit(e, 'FloatLogprobTangent', moved, y);
 }
 
 /** What the kernels have for minus infinity where differences must stay numbers. */
 const LOWEST = -1e30;
 
-/** A layer and its tangent, by name, which are defined where `wanted` is at least `limit`. */
-interface CutHead {
-  readonly names: readonly [x: Name, tx: Name];
-  readonly wanted: Value;
-  readonly limit: number;
+/** t = select(limit ≤ a, moves, 0), of which the moves need to be known where a is at least `limit` alone. */
+interface Cut {
+  readonly moves: Value;
+  readonly wanted: Wanted;
 }
 
-/**
- * x = select(limit ≤ w, z, LOWEST) and tx = select(limit ≤ w, tz, 0) of a layer z and its tangent tz, which then are computed where they are
- * selected alone.
- */
-function cutHead(e: Emitter, x: Value, tx: Value): CutHead | undefined {
-  if (!e.options.constantWeights || !e.options.kernels.has('DecodeLinearTangent')) return undefined;
-  const [support, scores, floor] = operandsOf(e, x, 'select');
-  const [movedSupport, movedScores, zero] = operandsOf(e, tx, 'select');
-  const [least, wanted] = operandsOf(e, support, 'lessOrEqual');
-  const layer = scores && e.view.producerOf(scores);
-  if (wanted === undefined || support !== movedSupport || !isOnInput(e, layer)) return undefined;
-  const [limit, outside, still] = [least, floor, zero].map((value) => e.view.constantOf(value));
-  const move = moveOf(e, layer);
-  const isCut = outside === LOWEST && still === 0 && wanted.shape.join() === scores.shape.join();
-  if (!isCut || limit === undefined || move?.ty !== movedScores) return undefined;
-  return { names: emitWantedMove(e, layer, move, { values: wanted, limit }), wanted, limit };
+function cutOf(e: Emitter, t: Value): Cut | undefined {
+  const [support, moves, zero] = operandsOf(e, t, 'select');
+  const [least, values] = operandsOf(e, support, 'lessOrEqual');
+  if (values === undefined || values.shape.join() !== t.shape.join()) return undefined;
+  const limit = e.view.constantOf(least);
+  return limit !== undefined && e.view.constantOf(zero) === 0 ? { moves, wanted: { values, limit } } : undefined;
 }
 
-/** Names of a + λ·(tx − mean), of the mean, of the divergence from a, and of tx, which is defined where it counts. */
-type Tilt = readonly [tilted: Name, mean: Name, divergence: Name, tx: Name];
+/** Those moves, by name: of a head, computed where they are wanted. */
+const movesOf = (e: Emitter, { moves, wanted }: Cut): Name =>
+  (e.options.constantWeights && e.view.isReadOnce(moves) && emitLoneMove(e, moves, wanted)) || e.nameOf(moves);
 
-/** A sum of logits a and λ·Δ, Δ being how log-probabilities move. */
+/** A head's moves where they count, zeros elsewhere. */
+function lowerCutMoves(e: Emitter, { outputs: [t] }: Node<'select'>): boolean {
+  const cut = cutOf(e, t);
+  if (cut === undefined || !e.options.constantWeights || loneMoveOf(e, cut.moves) === undefined) return false;
+  const zero = e.scalar(0);
+  e.bind(t, e.node('Where', [e.nameOf(e.view.producerOf(t)!.inputs[0]), movesOf(e, cut), zero])[0]);
+  return true;
+}
+
+/** Names of a + λ·(t − mean), of the mean, of the divergence from a, and of t, which is defined where it counts. */
+type Tilt = readonly [tilted: Name, mean: Name, divergence: Name, t: Name];
+
+/** t of t − Σ softmax(a)·t. */
+function centredOf(e: Emitter, value: Value | undefined, a: Value): Value | undefined {
+  const [t, mean] = operandsOf(e, value, 'subtract');
+  if (mean === undefined || !isOverLast(e, mean)) return undefined;
+  const [sum] = operandsOf(e, mean, 'reduceSum');
+  const [p, moved] = operandsOf(e, sum, 'multiply');
+  return moved === t && operandsOf(e, p, 'softmax')[0] === a ? t : undefined;
+}
+
+/** A sum of logits a and λ·Δ, with Δ = t − Σ softmax(a)·t. */
 function tiltOf(e: Emitter, tilted: Value | undefined): { logits: Value; tilt: Tilt } | undefined {
   if (tilted === undefined || !e.options.kernels.has('FloatTilt')) return undefined;
   const [logits, shift] = operandsOf(e, tilted, 'add');
   const [factor, delta] = operandsOf(e, shift, 'multiply');
-  const moved = movedLogprobsOf(e, delta);
-  if (moved === undefined || logits.shape.join() !== delta.shape.join()) return undefined;
+  const t = logits && centredOf(e, delta, logits);
+  if (t === undefined || logits.shape.join() !== t.shape.join() || t.shape.length !== 2) return undefined;
   const [rows] = logits.shape;
   if (factor.shape.join() !== [rows, 1].join()) return undefined;
-  const tilt = e.once(`tilt ${e.idOf(tilted)}`, (): Tilt | undefined => {
-    const cut = cutHead(e, ...moved);
-    if (cut !== undefined && cut.wanted !== logits) return undefined;
-    const [x, tx] = cut?.names ?? moved.map((value) => e.nameOf(value));
-    const attributes = { cut: { int: cut === undefined ? 0 : 1 }, limit: { float: cut?.limit ?? 0 } };
+  const tilt = e.once(`tilt ${e.idOf(tilted)}`, (): Tilt => {
+    const cut = cutOf(e, t);
+    const isCut = cut?.wanted.values === logits;
+    const moves = isCut ? movesOf(e, cut) : e.nameOf(t);
+    const attributes = { cut: { int: isCut ? 1 : 0 }, limit: { float: isCut ? cut.wanted.limit : 0 } };
     const column = { type: 'float32', shape: [rows, 1] } as const;
     const outputs = [{ type: 'float32', shape: logits.shape } as const, column, column];
     const [y, mean, divergence] = e.native(
       'FloatTilt',
-      [e.nameOf(logits), x, tx, e.nameOf(factor)],
+      [e.nameOf(logits), moves, e.nameOf(factor)],
       attributes,
       outputs,
     );
-    return [y, mean, divergence, tx];
+    return [y, mean, divergence, moves];
   });
-  return tilt && { logits, tilt };
+  return { logits, tilt };
 }
 
 function lowerTilt(e: Emitter, { outputs: [y] }: Node<'add'>): boolean {
@@ -124,13 +129,13 @@ function lowerTilt(e: Emitter, { outputs: [y] }: Node<'add'>): boolean {
 
 /** Δ of chosen ids, of a Δ that logits are tilted by. */
 function lowerChosenDeltas(e: Emitter, { inputs: [delta, ids], outputs: [y] }: Node<'gatherElements'>): boolean {
-  if (movedLogprobsOf(e, delta) === undefined) return false;
+  if (operandsOf(e, delta, 'subtract').length === 0) return false;
   const sums = e.view.consumersOf(delta).flatMap(({ outputs: [shift] }) => e.view.consumersOf(shift));
   for (const { outputs } of sums) {
     const found = tiltOf(e, outputs[0]);
     if (found === undefined) continue;
-    const [, mean, , tx] = found.tilt;
-    const [moved] = e.node('GatherElements', [tx, e.nameOf(ids)], { axis: { int: 1 } });
+    const [, mean, , t] = found.tilt;
+    const [moved] = e.node('GatherElements', [t, e.nameOf(ids)], { axis: { int: 1 } });
     e.bind(y, e.node('Sub', [moved, mean])[0]);
     return true;
   }
@@ -186,7 +191,7 @@ export const vocabularyLowerings = {
   gatherElements: [lowerChosenLogprobs, lowerChosenDeltas],
   subtract: [lowerLogprobTangent],
   reduceSum: [lowerDivergence],
-  select: [lowerCut],
+  select: [lowerCut, lowerCutMoves],
   cast: [lowerDraw],
   argMax: [lowerMode],
 } satisfies NativeLoweringTable;
