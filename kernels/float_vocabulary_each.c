@@ -170,18 +170,34 @@ static void run_derivative(Ctx *c) {
   az_par(c, (size_t)c->in[0].dim[0], derivative_task, &job);
 }
 
-/* KL(softmax a ‖ softmax b) over what counts, b's mass being known. */
-static float divergence_of(const Choice *c, const float *a, const float *b, Mass of_b) {
-  float most = greatest_counted(c, a);
+/* Σ e^(x − most) of the blocks of a row, those without what counts being zeros. */
+typedef struct {
+  float most, *totals;
+} Blocks;
+
+static Blocks take_blocks(int64_t width) {
+  size_t bytes = sizeof(float) * (size_t)(ROUND_UP(width, BLOCK) / BLOCK);
+  Blocks blocks = {.totals = az_take(bytes)};
+  memset(blocks.totals, 0, bytes);
+  return blocks;
+}
+
+/* KL(softmax a ‖ softmax b) over what counts, b's mass being known; and the blocks of a. */
+static float divergence_of(const Choice *c, const float *a, const float *b, Mass of_b, Blocks *blocks) {
+  float most = blocks->most = greatest_counted(c, a);
   Vec sum = v_zero(), moved = v_zero();
+  int64_t block = 0;
   FOR_COUNTED(k, n, c) {
+    if (k / BLOCK != block) blocks->totals[block] = v_sum(sum), sum = v_zero(), block = k / BLOCK;
     Vec w = counted_weights(c, a, k, n, most);
     Vec apart = v_sub(v_sub(counted(c, a, k, n, 0), v_all(most)), v_sub(counted(c, b, k, n, 0), v_all(of_b.most)));
     sum = v_add(sum, w);
     moved = v_fma(w, apart, moved);
   }
-  float total = v_sum(sum);
-  return total == 0 ? 0 : v_sum(moved) / total - (logf(total) - logf(of_b.total));
+  blocks->totals[block] = v_sum(sum);
+  double total = 0;
+  for (int64_t k = 0; k * BLOCK < c->width; k++) total += (double)blocks->totals[k];
+  return total == 0 ? 0 : v_sum(moved) / (float)total - (logf((float)total) - logf(of_b.total));
 }
 
 static void divergence_task(void *arg, size_t row) {
@@ -189,7 +205,9 @@ static void divergence_task(void *arg, size_t row) {
   int64_t at = (int64_t)row * job->width;
   Choice all = choice_of(job, at);
   const float *b = job->other + at;
-  job->y[row] = divergence_of(&all, job->x + at, b, mass_of(&all, b, NULL, NULL));
+  Blocks blocks = take_blocks(job->width);
+  job->y[row] = divergence_of(&all, job->x + at, b, mass_of(&all, b, NULL, NULL), &blocks);
+  az_give(blocks.totals);
 }
 
 /* a, b [N, V] → KL(softmax a ‖ softmax b) [N, 1] */
@@ -199,13 +217,42 @@ static void run_divergence(Ctx *c) {
   az_par(c, (size_t)c->in[0].dim[0], divergence_task, &job);
 }
 
-/* A row at a time: it is still in the cache when its divergence is measured. */
+/* The first id whose cumulative probability exceeds u. */
+static int64_t draw(const float *x, int64_t width, float u, Blocks blocks) {
+  double sum = 0, below = 0;
+  for (int64_t k = 0; k * BLOCK < width; k++) sum += (double)blocks.totals[k];
+  double wanted = (double)u * sum;
+  int64_t found = 0;
+  for (int64_t k = 0; k < width; k += BLOCK) {
+    int64_t end = MIN(k + BLOCK, width);
+    double here = (double)blocks.totals[k / BLOCK];
+    if (!(below + here > wanted)) {
+      below += here;
+      continue;
+    }
+    /* The last id of any weight stands where rounding leaves the sum of the block short. */
+    for (int64_t first = k; first < end; first += LANES) {
+      float lanes[LANES] ALIGNED;
+      v_store(lanes, weights(x + first, MIN(LANES, end - first), blocks.most));
+      for (int64_t i = 0; i < MIN(LANES, end - first); i++) {
+        if (!(lanes[i] > 0)) continue;
+        below += (double)lanes[i];
+        found = first + i;
+        if (below > wanted) return found;
+      }
+    }
+    break;
+  }
+  return found;
+}
+
+/* A row at a time: it is still in the cache when its divergence is measured, and when a token is drawn. */
 static void tilt_task(void *arg, size_t row) {
   const Job *job = arg;
   int64_t at = (int64_t)row * job->width;
   Choice choice = choice_of(job, at);
   const float *a = job->x + at, *t = job->other + at;
-  float mean, *y = job->y + at;
+  float mean, *own = job->y ? NULL : az_take(sizeof(float) * (size_t)job->width), *y = own ? own : job->y + at;
   Mass mass = mass_of(&choice, a, t, &mean);
   if (choice.wanted) memcpy(y, a, sizeof(float) * (size_t)job->width);
   FOR_COUNTED(k, n, &choice) {
@@ -214,21 +261,26 @@ static void tilt_task(void *arg, size_t row) {
     put(y + k, n, choice.wanted ? v_where_at_least(before, v_all(job->limit), after, before) : after);
   }
   job->mean[row] = mean;
-  job->divergence[row] = divergence_of(&choice, y, a, mass);
+  Blocks blocks = take_blocks(job->width);
+  job->divergence[row] = divergence_of(&choice, y, a, mass, &blocks);
+  if (job->drawn) job->drawn[row] = draw(y, job->width, job->uniforms[row], blocks);
+  az_give(blocks.totals);
+  if (own) az_give(own);
   end_choice(&choice);
 }
 
 /*
- * a [N, V], t [N, V], factor λ [N, 1] → b = a + λ·(t − mean) [N, V], mean = Σ softmax(a)·t [N, 1] and KL(softmax b ‖ softmax a) [N, 1]. With attribute
- * `cut` only numbers with a of at least attribute `limit` count, and t is read there alone.
+ * a [N, V], t [N, V], factor λ [N, 1], u [N, 1]? → b = a + λ·(t − mean) [N, V]?, mean = Σ softmax(a)·t [N, 1], KL(softmax b ‖ softmax a) [N, 1] and, with u,
+ * a draw from softmax b [N]. With attribute `cut` only numbers with a of at least attribute `limit` count, and t is read there alone.
  */
 static void run_tilt(Ctx *c) {
-  Job job = {.x = c->in[0].data, .other = c->in[1].data, .factor = c->in[2].data, .width = c->in[0].dim[1], .limit = c->f[0]};
+  Job job = {.x = c->in[0].data, .other = c->in[1].data, .factor = c->in[2].data, .uniforms = c->in[3].data, .width = c->in[0].dim[1], .limit = c->f[0]};
   int64_t rows = c->in[0].dim[0];
   if (c->i[0]) job.wanted = job.x;
   job.y = OUT(c, 0, rows, job.width);
   job.mean = OUT(c, 1, rows, 1);
   job.divergence = OUT(c, 2, rows, 1);
+  if (job.uniforms) job.drawn = OUT(c, 3, rows);
   az_par(c, (size_t)rows, tilt_task, &job);
 }
 
@@ -254,33 +306,11 @@ static void run_cut(Ctx *c) {
 static void draw_task(void *arg, size_t row) {
   const Job *job = arg;
   const float *x = job->x + (int64_t)row * job->width;
-  float most = greatest(x, job->width);
-  double sum = 0, below = 0;
-  for (int64_t k = 0; k < job->width; k += BLOCK) sum += (double)total(x, k, MIN(k + BLOCK, job->width), most);
-  double wanted = (double)job->uniforms[row] * sum;
-  int64_t found = 0;
-  for (int64_t k = 0; k < job->width; k += BLOCK) {
-    int64_t end = MIN(k + BLOCK, job->width);
-    double here = (double)total(x, k, end, most);
-    if (!(below + here > wanted)) {
-      below += here;
-      continue;
-    }
-    /* The last id of any weight stands where rounding leaves the sum of the block short. */
-    for (int64_t first = k; first < end; first += LANES) {
-      float lanes[LANES] ALIGNED;
-      v_store(lanes, weights(x + first, MIN(LANES, end - first), most));
-      for (int64_t i = 0; i < MIN(LANES, end - first); i++) {
-        if (!(lanes[i] > 0)) continue;
-        below += (double)lanes[i];
-        found = first + i;
-        if (below > wanted) goto done;
-      }
-    }
-    break;
-  }
-done:
-  job->drawn[row] = found;
+  Blocks blocks = take_blocks(job->width);
+  blocks.most = greatest(x, job->width);
+  for (int64_t k = 0; k < job->width; k += BLOCK) blocks.totals[k / BLOCK] = total(x, k, MIN(k + BLOCK, job->width), blocks.most);
+  job->drawn[row] = draw(x, job->width, job->uniforms[row], blocks);
+  az_give(blocks.totals);
 }
 
 /* x [N, V], u [N, 1] in 0 ≤ u < 1 → the first id whose cumulative probability exceeds u [N] */
@@ -308,7 +338,7 @@ static void run_mode(Ctx *c) {
 const Op EACH(az_float_vocabulary_ops)[] = {
     {"FloatLogprob", run_logprob, "fl", "f", .level = LEVEL_PORTABLE},
     {"FloatLogprobTangent", run_derivative, "ff", "f", .level = LEVEL_PORTABLE},
-    {"FloatTilt", run_tilt, "fff", "fff", .ints = {"cut"}, .floats = {"limit"}, .level = LEVEL_PORTABLE},
+    {"FloatTilt", run_tilt, "ffff?", "f?ffl?", .ints = {"cut"}, .floats = {"limit"}, .level = LEVEL_PORTABLE},
     {"FloatCut", run_cut, "ff", "f", .level = LEVEL_PORTABLE},
     {"FloatDivergence", run_divergence, "ff", "f", .level = LEVEL_PORTABLE},
     {"FloatDraw", run_draw, "ff", "l", .level = LEVEL_PORTABLE},

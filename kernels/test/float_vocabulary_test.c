@@ -126,6 +126,20 @@ static void test_tilt(void) {
       FOR_LEVELS(at, az_float_vocabulary_ops) {
         Call tilt = {.table = at->table, .name = "FloatTilt", .ints = {cut}, .floats = {limit}, .in = {logits, t, factor}, .num_inputs = 3};
         must_run(&tilt);
+        /* A draw beside it is one from the tilted logits, whether they are asked for or not. */
+        Tensor u = tensor_of(4, SHAPE(ROWS, 1));
+        for (int64_t r = 0; r < ROWS; r++) FLOATS(u)[r] = 0.1f + 0.4f * (float)r;
+        Call draw = {.table = at->table, .name = "FloatDraw", .in = {tilt.out[0], u}, .num_inputs = 2};
+        must_run(&draw);
+        for (int is_alone = 0; is_alone < 2; is_alone++) {
+          Call both = tilt;
+          memset(both.out, 0, sizeof both.out), both.in[3] = u, both.num_inputs = 4, both.unwanted = is_alone;
+          must_run(&both);
+          if (!is_alone) check_same("tilted logits beside a draw", both.out[0], tilt.out[0], 4);
+          check_same("mean beside a draw", both.out[1], tilt.out[1], 4);
+          check_same("divergence beside a draw", both.out[2], tilt.out[2], 4);
+          check_same("draw from tilted logits", both.out[3], draw.out[0], 8);
+        }
         for (int64_t i = 0; i < ROWS * width; i++) {
           if (FLOATS(logits)[i] >= limit) continue;
           check(FLOATS(tilt.out[0])[i] == FLOATS(logits)[i], "%s: an excluded id is tilted", at->name);

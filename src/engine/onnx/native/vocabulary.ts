@@ -81,8 +81,14 @@ function lowerCutMoves(e: Emitter, { outputs: [t] }: Node<'select'>): boolean {
   return true;
 }
 
-/** Names of a + λ·(t − mean), of the mean, of the divergence from a, and of t, which is defined where it counts. */
-type Tilt = readonly [tilted: Name, mean: Name, divergence: Name, t: Name];
+/** Names of b = a + λ·(t − mean), of the mean, of the divergence from a, of t, which is defined where it counts, and of a draw from b. */
+interface Tilt {
+  readonly tilted: Name;
+  readonly mean: Name;
+  readonly divergence: Name;
+  readonly t: Name;
+  readonly drawn: Name | undefined;
+}
 
 /** t of t − Σ softmax(a)·t. */
 function centredOf(e: Emitter, value: Value | undefined, a: Value): Value | undefined {
@@ -108,14 +114,15 @@ function tiltOf(e: Emitter, tilted: Value | undefined): { logits: Value; tilt: T
     const moves = isCut ? movesOf(e, cut) : e.nameOf(t);
     const attributes = { cut: { int: isCut ? 1 : 0 }, limit: { float: isCut ? cut.wanted.limit : 0 } };
     const column = { type: 'float32', shape: [rows, 1] } as const;
-    const outputs = [{ type: 'float32', shape: logits.shape } as const, column, column];
-    const [y, mean, divergence] = e.native(
-      'FloatTilt',
-      [e.nameOf(logits), moves, e.nameOf(factor)],
-      attributes,
-      outputs,
-    );
-    return [y, mean, divergence, moves];
+    const draw = drawFrom(e, tilted);
+    const outputs = [
+      { type: 'float32', shape: logits.shape, isOptional: true } as const,
+      ...[column, column],
+      ...(draw === undefined ? [] : [{ type: 'int64', shape: [rows] } as const]),
+    ];
+    const inputs = [e.nameOf(logits), moves, e.nameOf(factor), draw === undefined ? '' : e.nameOf(draw.uniforms)];
+    const [y, mean, divergence, drawn] = e.native('FloatTilt', inputs, attributes, outputs);
+    return { tilted: y, mean, divergence, t: moves, drawn };
   });
   return { logits, tilt };
 }
@@ -123,7 +130,7 @@ function tiltOf(e: Emitter, tilted: Value | undefined): { logits: Value; tilt: T
 function lowerTilt(e: Emitter, { outputs: [y] }: Node<'add'>): boolean {
   const found = tiltOf(e, y);
   if (found === undefined) return false;
-  e.bind(y, found.tilt[0]);
+  e.bind(y, found.tilt.tilted);
   return true;
 }
 
@@ -134,7 +141,7 @@ function lowerChosenDeltas(e: Emitter, { inputs: [delta, ids], outputs: [y] }: N
   for (const { outputs } of sums) {
     const found = tiltOf(e, outputs[0]);
     if (found === undefined) continue;
-    const [, mean, , t] = found.tilt;
+    const { mean, t } = found.tilt;
     const [moved] = e.node('GatherElements', [t, e.nameOf(ids)], { axis: { int: 1 } });
     e.bind(y, e.node('Sub', [moved, mean])[0]);
     return true;
@@ -152,7 +159,7 @@ function lowerDivergence(e: Emitter, { inputs: [terms], outputs: [y] }: Node<'re
   const [[x], [from]] = [operandsOf(e, a, 'logSoftmax'), operandsOf(e, b, 'logSoftmax')];
   const tilted = tiltOf(e, x);
   if (tilted !== undefined && tilted.logits === from) {
-    e.bind(y, tilted.tilt[2]);
+    e.bind(y, tilted.tilt.divergence);
     return true;
   }
   return emit(e, 'FloatDivergence', [x, from], y);
@@ -172,16 +179,46 @@ function lowerCut(e: Emitter, { inputs: [kept, x, floor], outputs: [y] }: Node<'
   return emit(e, 'FloatCut', [x, distance], y);
 }
 
+interface Draw {
+  readonly logits: Value;
+  readonly uniforms: Value;
+}
+
 /** The number of cumulative probabilities that do not exceed u times the last of them. */
-function lowerDraw(e: Emitter, { inputs: [counted], outputs: [y] }: Node<'cast'>): boolean {
+function drawOf(e: Emitter, counted: Value): Draw | undefined {
   const [numbers] = operandsOf(e, counted, 'reduceSum');
   const [passed] = operandsOf(e, numbers, 'cast');
   const [cumulative, bound] = operandsOf(e, passed, 'lessOrEqual');
   const [uniforms, last] = operandsOf(e, bound, 'multiply');
   const [whole] = operandsOf(e, last, 'slice');
   const [p] = operandsOf(e, cumulative, 'cumulativeSum');
-  if (p === undefined || whole !== cumulative) return false;
-  return emit(e, 'FloatDraw', [operandsOf(e, p, 'softmax')[0], uniforms], y);
+  if (p === undefined || whole !== cumulative) return undefined;
+  const [logits] = operandsOf(e, p, 'softmax');
+  return logits?.shape.length === 2 ? { logits, uniforms } : undefined;
+}
+
+/** Kinds of the nodes from logits to ids that are drawn from them. */
+const DRAWING: readonly OpKind[] = ['softmax', 'cumulativeSum', 'lessOrEqual', 'cast', 'reduceSum'];
+
+/** The draw from logits, if the graph has one. */
+function drawFrom(e: Emitter, logits: Value): Draw | undefined {
+  const made = DRAWING.reduce<readonly Value[]>(
+    (values, kind) =>
+      values.flatMap((value) =>
+        e.view.consumersOf(value).flatMap((node) => (node.kind === kind ? [node.outputs[0]] : [])),
+      ),
+    [logits],
+  );
+  return made.map((counted) => drawOf(e, counted)).find((draw) => draw?.logits === logits);
+}
+
+function lowerDraw(e: Emitter, { inputs: [counted], outputs: [y] }: Node<'cast'>): boolean {
+  const draw = drawOf(e, counted);
+  if (draw === undefined) return false;
+  const drawn = tiltOf(e, draw.logits)?.tilt.drawn;
+  if (drawn === undefined) return emit(e, 'FloatDraw', [draw.logits, draw.uniforms], y);
+  e.bind(y, drawn);
+  return true;
 }
 
 const lowerMode = (e: Emitter, { inputs: [x], outputs: [y] }: Node<'argMax'>): boolean => emit(e, 'FloatMode', [x], y);
