@@ -69,8 +69,14 @@ export const defence: BenchCase = {
   },
 };
 
-/** The least probability of a token beside the likeliest: as the recipes of word problems sample. */
-const MIN_P = 0.05;
+/** The recipes of word problems sample with min-p, the authors' program with top-p. */
+const CUTS = { 'nothing cut': {}, 'top-p 0.95': { topP: 0.95 }, 'min-p 0.05': { minP: 0.05 } } as const;
+
+/** Soon after a short prompt, and where decoding is measured elsewhere: after 256 tokens. */
+const PLACES = [
+  { suffix: '', prompt: 64, newTokens: 24 },
+  { suffix: ', after 256 tokens', prompt: 256, newTokens: 48, estimators: ['jvp'] },
+] as const;
 
 /** A model that has learnt something: its distributions leave little after a cut. */
 function realGroups({ threads, seconds, model, log }: BenchContext): Group[] {
@@ -79,18 +85,25 @@ function realGroups({ threads, seconds, model, log }: BenchContext): Group[] {
     return [];
   }
   return threads.flatMap((count) =>
-    [0, MIN_P].map((minP): Group => {
-      const options = {
-        ...{ pair: '135 M', model, minP, threads: count, batch: 32, prompt: 64, newTokens: 24 },
-        ...{ seconds, precision: 'bfloat16' },
-      };
-      const cut = minP === 0 ? 'nothing cut' : `min-p ${minP}`;
-      return {
-        setting: `bfloat16, SmolLM2-135M, batch 32, ${cut}`,
-        threads: count,
-        series: [{ who: 'azeotrope', command: { kind: 'measure', name: 'defence', options } }],
-      };
-    }),
+    PLACES.flatMap(({ suffix, ...place }) =>
+      Object.entries(CUTS).map(([name, cut]): Group => {
+        const options = {
+          pair: '135 M',
+          model,
+          cut,
+          threads: count,
+          batch: 32,
+          seconds,
+          precision: 'bfloat16',
+          ...place,
+        };
+        return {
+          setting: `bfloat16, SmolLM2-135M, batch 32, ${name}${suffix}`,
+          threads: count,
+          series: [{ who: 'azeotrope', command: { kind: 'measure', name: 'defence', options } }],
+        };
+      }),
+    ),
   );
 }
 

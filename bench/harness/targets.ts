@@ -54,7 +54,9 @@ const alone = (quantity: string, threads: number, who: string, length = ''): Whe
   return { case: 'smollm2', setting: `bfloat16, SmolLM2-135M, batch 1${length}`, threads, quantity, who };
 };
 const LLAMA_CPP = 'llama.cpp (weights of 4 bits)';
-const defended = (setting: string, quantity: string): Where => ({ case: 'defence', setting, threads: 1, quantity });
+const defended = (setting: string, quantity: string, threads = 1): Where => {
+  return { case: 'defence', setting, threads, quantity };
+};
 const distilled = (setting: string, threads: number, quantity: string): Where => {
   return { case: 'distill', setting, threads, quantity };
 };
@@ -122,13 +124,21 @@ const TARGETS: readonly Target[] = [
       ),
     ),
   ]),
-  ...['9 M, batch 32', '135 M, batch 32', 'SmolLM2-135M, batch 32, nothing cut', 'SmolLM2-135M, batch 32, min-p 0.05']
+  ...[
+    '9 M, batch 32',
+    '135 M, batch 32',
+    ...['nothing cut', 'top-p 0.95', 'min-p 0.05'].flatMap((cut) =>
+      ['', ', after 256 tokens'].map((place) => `SmolLM2-135M, batch 32, ${cut}${place}`),
+    ),
+  ]
     .map((pair) => `bfloat16, ${pair}`)
-    .map((setting) =>
-      atMost(
-        `defended ${setting}: exact derivative / plain`,
-        1.6,
-        measured(defended(setting, 'exact derivative / plain')),
+    .flatMap((setting) =>
+      BOTH.map((n) =>
+        atMost(
+          `defended ${setting}, threads ${n}: exact derivative / plain`,
+          1.6,
+          measured(defended(setting, 'exact derivative / plain', n)),
+        ),
       ),
     ),
   ...['9 M', '135 M']

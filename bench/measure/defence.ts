@@ -2,6 +2,7 @@
 import type { Compiler } from '../../src/engine/compiler.js';
 import type { Precision } from '../../src/engine/onnx/emitter.js';
 import { createGenerator, type Generator } from '../../src/inference/generator.js';
+import type { SamplerSettings } from '../../src/inference/samplers/settings.js';
 import { createDefence } from '../../src/methods/antidistillation/defence.js';
 import type { EstimatorKind } from '../../src/methods/antidistillation/estimators.js';
 import type { ProxyArtefact } from '../../src/methods/antidistillation/proxy.js';
@@ -18,8 +19,10 @@ interface DefenceOptions {
   /** Shapes with random weights, or a model file: then the proxy is its first layers. */
   readonly pair: DefencePair;
   readonly model?: string;
-  /** Tokens less likely than this share of the likeliest are left out, in plain sampling too. Default 0: none. */
-  readonly minP?: number;
+  /** What is left out, in plain sampling too. Default: nothing. */
+  readonly cut?: Partial<SamplerSettings>;
+  /** Default: both. */
+  readonly estimators?: readonly EstimatorKind[];
   readonly threads: number;
   readonly batch: number;
   readonly prompt: number;
@@ -28,14 +31,14 @@ interface DefenceOptions {
   readonly precision: Precision;
 }
 
-const ESTIMATORS: readonly EstimatorKind[] = ['central', 'jvp'];
+const ESTIMATORS = ['central', 'jvp'] as const satisfies readonly EstimatorKind[];
 
 export function measure(options: DefenceOptions): Promise<object> {
   const work = async (compiler: Compiler): Promise<object> => {
-    const { batch, prompt, newTokens, minP = 0 } = options;
+    const { batch, prompt, newTokens, cut = {}, estimators = ESTIMATORS } = options;
     const { teacher, proxyModel, prompts } = await openPair(compiler, options);
     const proxy = randomProxy(proxyModel);
-    const defences = ESTIMATORS.map((estimator) => createDefence(proxyModel, proxy, { estimator }));
+    const defences = estimators.map((estimator) => createDefence(proxyModel, proxy, { estimator }));
     const generators: readonly Generator[] = [
       createGenerator(teacher, { maxBatch: batch }),
       ...defences.map(({ tilt, companions }) =>
@@ -47,7 +50,7 @@ export function measure(options: DefenceOptions): Promise<object> {
         id: String(row),
         promptTokens: prompts[row],
         maxTokens: newTokens,
-        sampler: { minP },
+        sampler: cut,
       }));
       const { decodeMs } = await generator.generate(requests);
       return decodeMs;
@@ -62,15 +65,19 @@ export function measure(options: DefenceOptions): Promise<object> {
     }
     for (const generator of generators) generator.dispose();
     for (const defence of defences) defence.dispose();
-    const relative = (index: number) => median(rounds.map((times) => times[index] / times[0]));
+    const relative = (estimator: EstimatorKind) => {
+      const index = estimators.indexOf(estimator) + 1;
+      return index === 0 ? undefined : median(rounds.map((times) => times[index] / times[0]));
+    };
+    const perSecond = (index: number) => (batch * newTokens * 1000) / median(rounds.map((times) => times[index]));
     const context = prompt + newTokens / 2;
     return {
       ...options,
       proxyShareOfCompute: flopPerToken(proxyModel.config, context) / flopPerToken(teacher.config, context),
-      plainTokensPerSecond: (batch * newTokens * 1000) / median(rounds.map(([plain]) => plain)),
-      centralTokensPerSecond: (batch * newTokens * 1000) / median(rounds.map(([, central]) => central)),
-      centralRelative: relative(1),
-      jvpRelative: relative(2),
+      plainTokensPerSecond: perSecond(0),
+      ...(estimators.includes('central') && { centralTokensPerSecond: perSecond(estimators.indexOf('central') + 1) }),
+      centralRelative: relative('central'),
+      jvpRelative: relative('jvp'),
       numRounds: rounds.length,
     };
   };
@@ -107,16 +114,24 @@ async function openPair(compiler: Compiler, { pair, model, batch, prompt }: Defe
         blocks: () => undefined,
       });
     const tokenizer = openTokenizer(tokenizerSource);
-    const prompts = Array.from({ length: batch }, (_, row) =>
-      encodeChat(tokenizer, [{ role: 'user', content: question(row) }]).slice(-prompt),
-    );
+    const prompts = Array.from({ length: batch }, (_, row) => {
+      const questions = Array.from({ length: Math.ceil(prompt / QUESTION_TOKENS) }, (__, at) =>
+        question(row + at * batch),
+      );
+      const tokens = encodeChat(tokenizer, [{ role: 'user', content: questions.join('\n\n') }]);
+      invariant(tokens.length >= prompt, `what row ${row} is asked has ${tokens.length} tokens, not ${prompt}`);
+      return tokens.slice(-prompt);
+    });
     return { teacher: load(config.numLayers), proxyModel: load(shapes.proxy.numLayers), prompts };
   } finally {
     checkpoint.dispose();
   }
 }
 
-/** What a chat model is asked: each row something else, longer than the prompts of the measurements. */
+/** A question has at least as many. */
+const QUESTION_TOKENS = 64;
+
+/** What a chat model is asked: each row something else. */
 function question(row: number): string {
   const [people, things] = [
     ['Maria', 'a baker', 'Tom', 'the school', 'Aisha', 'a farmer', 'my uncle', 'the library'],
