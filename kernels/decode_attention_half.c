@@ -12,8 +12,11 @@
  */
 #include "tile.h"
 
-/* FEW_BYTES: read by one thread sooner than another one wakes and helps. */
-enum { BLOCK = 256, STRIDE = BLOCK + 16, MAX_WIDTH = 512, FEW_BYTES = 512 << 10 };
+/*
+ * FEW_BYTES: read by one thread sooner than another one wakes and helps. SHORT_BYTES: keys of a row are sent for ahead up to so many; what
+ * is longer the processor fetches by itself, and sending for it as well costs a third.
+ */
+enum { BLOCK = 256, STRIDE = BLOCK + 16, MAX_WIDTH = 512, FEW_BYTES = 512 << 10, SHORT_BYTES = 16 << 10 };
 
 /* The values, or their tangents. */
 typedef struct {
@@ -210,7 +213,7 @@ static __attribute__((noinline)) void weigh_tangent(Running *running, const floa
   running->tangent = sum;
 }
 
-/* sums [16, W] += weights·values for `count` positions from `at` on; the keys at `next` are sent for on the way. */
+/* sums [16, W] += weights·values for `count` positions from `at` on; unless negative, the keys at `next` are sent for on the way. */
 static void blend(const Job *job, Scratch *scratch, int64_t at, int64_t count, int64_t next) {
   int64_t width = job->width;
   float *o = scratch->sums;
@@ -220,11 +223,11 @@ static void blend(const Job *job, Scratch *scratch, int64_t at, int64_t count, i
     for (int64_t k = 0; k < count; k += 32) {
       const bf16 *values = job->plain.values + at + k * width + d * 2;
       const bf16 *keys = job->plain.keys + next + k * width + d * 32;
-      ask(keys, 0, 16);
+      if (next >= 0) ask(keys, 0, 16);
       TILE_LOAD(4, scratch->weights + k * 16, 64);
       TILE_LOAD(6, values, 4 * width);
       TILE_PRODUCT(0, 4, 6);
-      ask(keys, 16, 16);
+      if (next >= 0) ask(keys, 16, 16);
       TILE_LOAD(7, values + 32, 4 * width);
       TILE_PRODUCT(1, 4, 7);
     }
@@ -245,20 +248,20 @@ static void blend_with_tangent(const Job *job, Scratch *scratch, int64_t at, int
     for (int64_t k = 0; k < count; k += 32) {
       const bf16 *values = job->plain.values + at + k * width + d * 2, *moved = job->tangent.values + at + k * width + d * 2;
       const bf16 *keys = job->plain.keys + next + k * width + d * 32, *moved_keys = job->tangent.keys + next + k * width + d * 32;
-      ask(keys, 0, 16);
+      if (next >= 0) ask(keys, 0, 16);
       TILE_LOAD(4, scratch->weights + k * 16, 64);
       TILE_LOAD(5, scratch->weight_tangents + k * 16, 64);
       TILE_LOAD(6, values, 4 * width);
       TILE_PRODUCT(0, 4, 6);
       TILE_PRODUCT(2, 5, 6);
-      ask(keys, 16, 16);
+      if (next >= 0) ask(keys, 16, 16);
       TILE_LOAD(7, values + 32, 4 * width);
       TILE_PRODUCT(1, 4, 7);
       TILE_PRODUCT(3, 5, 7);
-      ask(moved_keys, 0, 16);
+      if (next >= 0) ask(moved_keys, 0, 16);
       TILE_LOAD(6, moved, 4 * width);
       TILE_PRODUCT(2, 4, 6);
-      ask(moved_keys, 16, 16);
+      if (next >= 0) ask(moved_keys, 16, 16);
       TILE_LOAD(7, moved + 32, 4 * width);
       TILE_PRODUCT(3, 4, 7);
     }
@@ -315,9 +318,9 @@ static void attend(const Job *job, Scratch *scratch, int64_t b, int64_t g, int64
   memset(scratch->sums, 0, sizeof(float) * (size_t)(rows * width));
   if (job->has_tangent) memset(scratch->sum_tangents, 0, sizeof(float) * (size_t)(rows * width));
   int64_t end = MIN(position(job, b, first + count - 1) + 1, job->slots);
+  int is_short = end * width * (int64_t)sizeof(bf16) <= SHORT_BYTES;
   for (int64_t k = 0; k < end; k += BLOCK) {
     int64_t size = ROUND_UP(MIN(end - k, BLOCK), 32), at = slot + k * width;
-    int64_t after = k + BLOCK < end ? at + BLOCK * width : next;
     (job->has_tangent ? score_with_tangent : score)(job, scratch, at, size);
     for (int64_t r = 0; r < rows; r++) {
       int64_t visible = position(job, b, first + r / rep) + 1 - k;
@@ -328,7 +331,7 @@ static void attend(const Job *job, Scratch *scratch, int64_t b, int64_t g, int64
       weigh_tangent(scratch->running + r, s, scratch->score_tangents + r * STRIDE, size, factor, scratch->weight_tangents + r * 32);
       if (k > 0) scale_row(scratch->sum_tangents + r * width, width, factor);
     }
-    (job->has_tangent ? blend_with_tangent : blend)(job, scratch, at, size, after);
+    (job->has_tangent ? blend_with_tangent : blend)(job, scratch, at, size, is_short ? next : -1);
   }
   write_results(job, scratch, b, g, first, rows);
 }
