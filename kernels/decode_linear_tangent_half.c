@@ -73,10 +73,7 @@ static inline void widen_step(const Panel *p, int64_t kt, int64_t t, bf16 *ring)
 /* c [16, 32] = x·w and tc = x·tw + tx·w for up to 16 rows. The tiles are configured. */
 static void multiply_few(const Rows *rows, const Panel *p, float *c, float *tc) {
   bf16 ring[RING * TILE] ALIGNED;
-  TILE_ZERO(0);
-  TILE_ZERO(1);
-  TILE_ZERO(2);
-  TILE_ZERO(3);
+  piece_zero();
   for (int64_t t = 0; t < LAG / 2; t++) widen_step(p, rows->kt, t, ring);
   for (int64_t t = 0; t < rows->kt; t++) {
     const bf16 *w = p->w + t * 2 * TILE, *tw = ring + 2 * t % RING * TILE;
@@ -134,10 +131,7 @@ static void multiply_many(const Rows *rows, const Panel *p, int64_t from, int64_
   for (int half = 0; half < 2; half++) {
     float *c = sums + 16 * half, *tc = c + STEP * PANEL;
     if (from == 0) {
-      TILE_ZERO(0);
-      TILE_ZERO(1);
-      TILE_ZERO(2);
-      TILE_ZERO(3);
+      piece_zero();
     } else {
       TILE_LOAD(0, c, 4 * PANEL);
       TILE_LOAD(1, c + 16 * PANEL, 4 * PANEL);
@@ -185,10 +179,7 @@ static void multiply_tangent(const Rows *rows, int64_t count, const Panel *p, co
   bf16 ring[RING * TILE] ALIGNED;
   const int64_t second = rows->kt * TILE;
   const int is_many = count > 16;
-  TILE_ZERO(0);
-  TILE_ZERO(1);
-  TILE_ZERO(2);
-  TILE_ZERO(3);
+  piece_zero();
   for (int64_t t = 0; t < LAG / 2; t++) widen_step(p, rows->kt, t, ring);
   for (int64_t t = 0; t < rows->kt; t++) {
     const bf16 *x = rows->x + t * TILE, *tx = rows->tx + t * TILE, *w = p->w + 2 * t * TILE, *tw = ring + 2 * t % RING * TILE;
