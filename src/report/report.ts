@@ -65,8 +65,8 @@ export function reportPage({ tradeoff, details }: RunRecords): { page: Page; fig
     details.traces.length > 0 && {
       name: 'traces',
       title: 'Traces side by side',
-      body: html`<p>The same questions under different samplers. A token’s number and colour are its Δ, to first order how much the loss of a student rises by
-learning from it: warm tokens are bad to learn from, cold ones good.</p>${tracesHtml(details.traces)}`,
+      body: html`<p>The same questions under different samplers. A token’s number and colour are its Δ, to first order how much more the loss of a student rises by
+learning from it than from what stands there on average without a defence: warm tokens are bad to learn from, cold ones good.</p>${tracesHtml(details.traces)}`,
     },
     { name: 'task', title: 'The task and its models', body: taskHtml(details) },
     costs.length > 0 && { name: 'cost', title: 'Cost and exactness', body: figuresHtml(costs) },
