@@ -1,7 +1,7 @@
 /*
  * Linear layers on packed weights with the tangent of their result beside it, in one sweep: y = x·wᵀ and ty = tx·wᵀ + x·twᵀ, where tw is
- * a direction of the weights, packed in 8 bits. w is read once for both; y is the same bits as without the tangent
- * (decode_linear_half.c).
+ * a direction of the weights, packed in 5 bits (short_tile.h). w is read once for both; y is the same bits as without the tangent
+ * (decode_linear_half.c). Where ty alone is computed w is packed in 8 bits.
  */
 #include "decode_linear.h"
 #include "decode_walk.h"
@@ -45,16 +45,6 @@ static void pack_tangents(const Job *job, int64_t first, int64_t count, bf16 *to
   }
 }
 
-/* A tile of a direction as bfloat16. */
-static inline void widen(const int8_t *from, bf16 *to) {
-  Vec first, second; /* scales, each twice: of the two of a pair */
-  v_load_twice((const float *)from, &first, &second);
-  for (int i = 0; i < 16; i++) {
-    const int8_t *q = from + 64 + 32 * i;
-    b_store(to + 32 * i, v_narrow2(v_mul(v_load_bytes(q), first), v_mul(v_load_bytes(q + 16), second)));
-  }
-}
-
 /* Up to 32 rows and their tangents as tiles; sixteen rows take `kt` of them. */
 typedef struct {
   const bf16 *x, *tx;
@@ -67,7 +57,7 @@ enum { RING = 16, LAG = 4 };
 /* Widens both tiles of step t; without one, nothing. */
 static inline void widen_step(const Panel *p, int64_t kt, int64_t t, bf16 *ring) {
   if (t >= kt) return;
-  for (int half = 0; half < 2; half++) widen(p->tw + (2 * t + half) * MOVE_TILE, ring + (2 * t + half) % RING * TILE);
+  for (int half = 0; half < 2; half++) widen_move(p->tw + (2 * t + half) * MOVE_TILE, ring + (2 * t + half) % RING * TILE);
 }
 
 /* c [16, 32] = x·w and tc = x·tw + tx·w for up to 16 rows. The tiles are configured. */
@@ -77,7 +67,7 @@ static void multiply_few(const Rows *rows, const Panel *p, float *c, float *tc) 
   for (int64_t t = 0; t < LAG / 2; t++) widen_step(p, rows->kt, t, ring);
   for (int64_t t = 0; t < rows->kt; t++) {
     const bf16 *w = p->w + t * 2 * TILE, *tw = ring + 2 * t % RING * TILE;
-    const char *next = (const char *)w + PREFETCH_BYTES, *next_move = (const char *)(p->tw + t * 2 * MOVE_TILE) + PREFETCH_BYTES;
+    const char *next = (const char *)w + PREFETCH_BYTES, *next_move = (const char *)(p->tw + (t + PREFETCH_BYTES / (4 * TILE)) * 2 * MOVE_TILE);
     ask(next, 0, 8);
     widen_step(p, rows->kt, t + LAG / 2, ring);
     ask(next, 8, 8);
@@ -90,10 +80,10 @@ static void multiply_few(const Rows *rows, const Panel *p, float *c, float *tc) 
     ask(next, 24, 8);
     TILE_LOAD(7, tw + TILE, 64);
     TILE_PRODUCT(3, 4, 7);
-    ask(next_move, 0, 8);
+    ask(next_move, 0, 5);
     TILE_LOAD(5, rows->tx + t * TILE, 64);
     TILE_PRODUCT(2, 5, 6);
-    ask(next_move, 8, 9);
+    ask(next_move, 5, 6);
     TILE_LOAD_ONCE(6, w + TILE, 64);
     TILE_PRODUCT(1, 4, 6);
     TILE_PRODUCT(3, 5, 6);
@@ -106,7 +96,7 @@ static void multiply_few(const Rows *rows, const Panel *p, float *c, float *tc) 
 
 static inline void widen_next(Walk *w, bf16 *to) {
   if (is_over(w)) return;
-  widen(w->panels[w->panel].tw + tile_at(w) * MOVE_TILE, to);
+  widen_move(w->panels[w->panel].tw + tile_at(w) * MOVE_TILE, to);
   advance(w);
 }
 
@@ -156,10 +146,10 @@ static void multiply_many(const Rows *rows, const Panel *p, int64_t from, int64_
       ask(next, 12, 4);
       TILE_LOAD(5, x + rows->kt * TILE, 64);
       TILE_PRODUCT(1, 5, 6);
-      ask(next_move, 0, 4);
+      ask(next_move, 0, 3);
       TILE_PRODUCT(3, 5, 7);
       TILE_LOAD(4, tx, 64);
-      ask(next_move, 4, 5);
+      ask(next_move, 3, 3);
       TILE_PRODUCT(2, 4, 6);
       TILE_LOAD(5, tx + rows->kt * TILE, 64);
       TILE_PRODUCT(3, 5, 6);
@@ -171,41 +161,54 @@ static void multiply_many(const Rows *rows, const Panel *p, int64_t from, int64_
   }
 }
 
+/* Tile `half` of step t of the weights, or of the direction, into its place of the ring; without such a step, nothing. */
+static inline void widen_weight_at(const Panel *p, int64_t kt, int64_t t, int half, bf16 *ring) {
+  if (t < kt) widen_weight(p->bytes + (2 * t + half) * BYTE_TILE, ring + (4 * t + half) % RING * TILE);
+}
+static inline void widen_move_at(const Panel *p, int64_t kt, int64_t t, int half, bf16 *ring) {
+  if (t < kt) widen_move(p->tw + (2 * t + half) * MOVE_TILE, ring + (4 * t + 2 + half) % RING * TILE);
+}
+
 /*
- * The tangent alone, tc [32, 32] = x·tw + tx·w for up to 32 rows, in the same order: both halves of the panel at a time. The panel `after`
- * is fetched.
+ * The tangent alone, tc [32, 32] = x·tw + tx·w for up to 32 rows: both halves of the panel at a time. The panel `after` is fetched. Widening
+ * goes between products: a block of it is as long as what a core looks ahead.
  */
 static void multiply_tangent(const Rows *rows, int64_t count, const Panel *p, const Panel *after, float *tc) {
   bf16 ring[RING * TILE] ALIGNED;
-  const int64_t second = rows->kt * TILE;
+  const int64_t kt = rows->kt, second = kt * TILE;
   const int is_many = count > 16;
   piece_zero();
-  for (int64_t t = 0; t < LAG / 2; t++) widen_step(p, rows->kt, t, ring);
-  for (int64_t t = 0; t < rows->kt; t++) {
-    const bf16 *x = rows->x + t * TILE, *tx = rows->tx + t * TILE, *w = p->w + 2 * t * TILE, *tw = ring + 2 * t % RING * TILE;
-    const char *next = (const char *)(after->w + 2 * t * TILE), *next_move = (const char *)(after->tw + 2 * t * MOVE_TILE);
-    ask(next, 0, 8);
-    widen_step(p, rows->kt, t + LAG / 2, ring);
-    ask(next, 8, 8);
+  for (int64_t t = 0; t < LAG / 2; t++)
+    for (int half = 0; half < 2; half++) widen_weight_at(p, kt, t, half, ring), widen_move_at(p, kt, t, half, ring);
+  for (int64_t t = 0; t < kt; t++) {
+    const bf16 *x = rows->x + t * TILE, *tx = rows->tx + t * TILE, *w = ring + 4 * t % RING * TILE, *tw = w + 2 * TILE;
+    const uint8_t *next = after->bytes + 2 * t * BYTE_TILE, *next_move = after->tw + 2 * t * MOVE_TILE;
+    const int64_t later = t + LAG / 2;
+    ask(next, 0, 5);
     TILE_LOAD(4, x, 64);
     TILE_LOAD(6, tw, 64);
     TILE_PRODUCT(0, 4, 6);
-    ask(next, 16, 8);
+    widen_weight_at(p, kt, later, 0, ring);
     TILE_LOAD(7, tw + TILE, 64);
     TILE_PRODUCT(2, 4, 7);
-    ask(next, 24, 8);
+    ask(next, 5, 5);
     if (is_many) {
       TILE_LOAD(5, x + second, 64);
       TILE_PRODUCT(1, 5, 6);
       TILE_PRODUCT(3, 5, 7);
     }
-    ask(next_move, 0, 9);
+    widen_weight_at(p, kt, later, 1, ring);
+    ask(next, 10, 4);
     TILE_LOAD(4, tx, 64);
-    TILE_LOAD_ONCE(6, w, 64);
+    TILE_LOAD(6, w, 64);
     TILE_PRODUCT(0, 4, 6);
-    ask(next_move, 9, 9);
-    TILE_LOAD_ONCE(7, w + TILE, 64);
+    ask(next, 14, 4);
+    widen_move_at(p, kt, later, 0, ring);
+    ask(next_move, 0, 5);
+    TILE_LOAD(7, w + TILE, 64);
     TILE_PRODUCT(2, 4, 7);
+    widen_move_at(p, kt, later, 1, ring);
+    ask(next_move, 5, 6);
     if (is_many) {
       TILE_LOAD(5, tx + second, 64);
       TILE_PRODUCT(1, 5, 6);
@@ -271,8 +274,9 @@ static int64_t list_panels(const Job *job, const Range *range, int64_t kt, Panel
     const Part *part = part_of(job, p, &panel);
     for (int i = 0; i < (job->is_gated ? 2 : 1); i++, count++) {
       places[count] = p;
-      panels[count] = (Panel){part[i].plain.weight + panel * kt * 2 * TILE,
-                              (const int8_t *)part[i].tangent.weight + panel * kt * 2 * MOVE_TILE};
+      panels[count] = (Panel){.tw = (const uint8_t *)part[i].tangent.weight + panel * kt * 2 * MOVE_TILE};
+      if (job->has_tangent_alone) panels[count].bytes = (const uint8_t *)part[i].plain.weight + panel * kt * 2 * BYTE_TILE;
+      else panels[count].w = part[i].plain.weight + panel * kt * 2 * TILE;
     }
   }
   if (is_wanted) az_give(is_wanted);
@@ -350,18 +354,18 @@ static void task(void *arg, size_t index) {
   az_give(a);
 }
 
-/* A packed direction: the same tiles in 8 bits. */
-static const bf16 *direction_of(Ctx *c, const Job *job, const Part *part, int input) {
+/* A weight or a direction in fewer bits: the same tiles, of so many bytes. */
+static const bf16 *short_of(Ctx *c, const Job *job, const Part *part, int input, int64_t tile_bytes) {
   const Tensor *weight = c->in + input;
   int64_t tiles = ROUND_UP(part->n, PANEL) / 16 * (ROUND_UP(job->k, 32) / 32);
-  if (az_size(weight) * 2 != tiles * MOVE_TILE) az_fail(c, "a packed direction has another size");
+  if (az_size(weight) * 2 != tiles * tile_bytes) az_fail(c, "a weight or direction packed in few bits has another size");
   return weight->data;
 }
 
 /*
  * Attributes as DecodeLinear. Inputs: x [rows, features], gain [features]?, residual?, a bias for each of four parts?, the tangents of all
  * these, wanted [rows, n0]?, then for each part its packed weight and the packed direction. Outputs: y and ty of each part, or of one if
- * gated; with attribute `tangent` (not gated) ty alone. With `wanted` (one part) results are undefined where it is less than attribute `limit` (and
+ * gated; with attribute `tangent` (not gated) ty alone, of weights in 8 bits. With `wanted` (one part) results are undefined where it is less than attribute `limit` (and
  * where it is not a number).
  */
 static void run(Ctx *c) {
@@ -380,8 +384,10 @@ static void run(Ctx *c) {
   if (job.wanted && (job.num_parts != 1 || az_size(c->in + WANTED) != job.m * job.part[0].n)) az_fail(c, "what is wanted has another size");
   for (int p = 0; p < job.num_parts; p++) {
     Part *part = job.part + p;
-    part->plain = (Side){.weight = weight_of(c, &job, part, WEIGHTS + 2 * p), .bias = c->in[BIAS + p].data};
-    part->tangent = (Side){.weight = direction_of(c, &job, part, WEIGHTS + 2 * p + 1), .bias = c->in[MOVED + BIAS + p].data};
+    const int at = WEIGHTS + 2 * p;
+    const bf16 *weight = job.has_tangent_alone ? short_of(c, &job, part, at, BYTE_TILE) : weight_of(c, &job, part, at);
+    part->plain = (Side){.weight = weight, .bias = c->in[BIAS + p].data};
+    part->tangent = (Side){.weight = short_of(c, &job, part, at + 1, MOVE_TILE), .bias = c->in[MOVED + BIAS + p].data};
     if (job.is_gated && p > 0) continue;
     part->tangent.y = OUT(c, job.has_tangent_alone ? p : 2 * p + 1, job.m, part->n);
     if (!job.has_tangent_alone) part->plain.y = OUT(c, 2 * p, job.m, part->n);

@@ -4,12 +4,12 @@
  */
 #ifndef AZ_DECODE_WALK_H
 #define AZ_DECODE_WALK_H
-#include "tile.h"
+#include "short_tile.h"
 
-/* A panel of weights and where they move, as tiles. */
+/* A panel of weights and where they move, as tiles; weights whose tangent alone is computed are in 8 bits. */
 typedef struct {
   const bf16 *w;
-  const int8_t *tw;
+  const uint8_t *bytes, *tw;
 } Panel;
 
 /* Of more than MOST_GROUPED panels one at a time: their results go to memory, and better one by one than eight at once. */

@@ -13,8 +13,8 @@
 #include <string.h>
 #include "op.h"
 
-/* Numbers of an operand; bytes of one of a direction, which is packed in 8 bits (decode_pack_half.c). */
-enum { TILE = 16 * 32, MOVE_TILE = 64 + TILE };
+/* Numbers of an operand. */
+enum { TILE = 16 * 32 };
 
 #if defined(__AMX_BF16__)
 /* As assembly: the intrinsics of gcc 12 let stores to a buffer move behind the load of a tile from it. */

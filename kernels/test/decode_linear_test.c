@@ -26,9 +26,39 @@ static Tensor pack(Tensor w) {
   return call.out[0];
 }
 
-/* A packed direction; `values`: what it stands for, within half a step of 8 bits and a rounding of what was packed. */
+/* A packed direction; `values`: what it stands for, within half a step of 5 bits of what was packed. */
 static Tensor pack_direction(Tensor w, Tensor *values) {
   Call call = {.table = TABLE(az_decode_pack_ops), .name = "DecodePackDirection", .in = {w}, .num_inputs = 1};
+  must_run(&call);
+  const int64_t n = w.dim[0], k = w.dim[1], steps = ROUND_UP(k, 32) / 32;
+  *values = tensor_of(4, SHAPE(n, k));
+  for (int64_t i = 0; i < n * k; i++) {
+    const int64_t row = i / k, column = i % k, tile = (row / 32 * steps + column / 32) * 2 + row % 32 / 16, pair = column % 32 / 2;
+    const uint8_t *at = (const uint8_t *)call.out[0].data + tile * 336;
+    uint16_t words[160];
+    memcpy(words, at + 16, sizeof words);
+    const int64_t word = row % 16 * 2 + column % 2;
+    int code = pair < 15 ? words[pair / 3 * 32 + word] >> 5 * (pair % 3) & 31 : 0;
+    for (int bit = 0; bit < 5 && pair == 15; bit++) code |= words[bit * 32 + word] >> 15 << bit;
+    const int exponent = at[row % 16];
+    const float given = FLOATS(w)[i];
+    if (exponent == 0) {
+      check(given == 0, "[%ld] %g is packed as zero", (long)i, (double)given);
+      continue;
+    }
+    const double step = ldexp(1, exponent - 126), value = (code & 15) + 0.5;
+    FLOATS(*values)[i] = (float)((code & 16 ? -step : step) * value);
+    check(fabs(FLOATS(*values)[i] - given) <= 0.5 * step, "[%ld] %g is packed as %g", (long)i, (double)given, (double)FLOATS(*values)[i]);
+    float greatest = 0;
+    for (int64_t j = column / 32 * 32; j < MIN(k, column / 32 * 32 + 32); j++) greatest = fmaxf(greatest, fabsf(FLOATS(w)[row * k + j]));
+    check(step <= greatest / 8, "a step of %g for numbers up to %g", step, (double)greatest);
+  }
+  return call.out[0];
+}
+
+/* A weight in 8 bits; `values`: what it stands for, within half a step of 8 bits and a rounding of what was packed. */
+static Tensor pack_bytes(Tensor w, Tensor *values) {
+  Call call = {.table = TABLE(az_decode_pack_ops), .name = "DecodePackBytes", .in = {w}, .num_inputs = 1};
   must_run(&call);
   const int64_t n = w.dim[0], k = w.dim[1], steps = ROUND_UP(k, 32) / 32;
   *values = tensor_of(4, SHAPE(n, k));
@@ -177,14 +207,19 @@ static void test_tangent(void) {
     for (int p = 0; p < parts; p++) plain.in[MOVED + p] = call.in[WEIGHTS + 2 * p];
     must_run(&plain);
     for (int p = 0; p < (is_gated ? 1 : parts); p++) check_same("y beside its tangent", call.out[2 * p], plain.out[p], 4);
-    /* So is the tangent without y. */
+    /* The tangent without y is the same bits as of the weights that 8 bits stand for. */
     Call alone = call;
     memset(alone.out, 0, sizeof alone.out), alone.ints[8] = 1;
     if (is_gated) {
       check(run_op(&alone) != NULL, "a gated layer gives its tangent alone");
       continue;
     }
+    for (int p = 0; p < parts; p++) {
+      Tensor values;
+      alone.in[WEIGHTS + 2 * p] = pack_bytes(w[p], &values), call.in[WEIGHTS + 2 * p] = pack(values);
+    }
     must_run(&alone);
+    must_run(&call);
     for (int p = 0; p < parts; p++) check_same("the tangent alone", alone.out[p], call.out[2 * p + 1], 4);
   }
 }
@@ -198,10 +233,11 @@ static void test_wanted(void) {
     Tensor tw, wanted = tensor_of(4, SHAPE(rows, n));
     Call all = {.table = TABLE(az_decode_linear_tangent_ops), .name = "DecodeLinearTangent", .ints = {1, 0, rows, k, n}, .num_inputs = WEIGHTS + 2};
     all.in[0] = WAVES(1, rows, k), all.in[MOVED] = WAVES(2, rows, k);
-    all.in[WEIGHTS] = pack(exact_waves(3, n, k)), all.in[WEIGHTS + 1] = pack_direction(WAVES(4, n, k), &tw);
+    const int is_alone = s % 2;
+    all.in[WEIGHTS] = is_alone ? pack_bytes(WAVES(3, n, k), &tw) : pack(exact_waves(3, n, k)), all.in[WEIGHTS + 1] = pack_direction(WAVES(4, n, k), &tw);
     Call some = all;
-    all.ints[8] = some.ints[8] = s % 2; /* and of tangents alone */
-    const int num_results = s % 2 ? 1 : 2;
+    all.ints[8] = some.ints[8] = is_alone;
+    const int num_results = is_alone ? 1 : 2;
     must_run(&all);
     for (int64_t i = 0; i < rows * n; i++) FLOATS(wanted)[i] = i % 89 == 7 ? -3.f : i % 5 ? -1e30f : NAN;
     some.in[WANTED] = wanted, some.floats[1] = -3;

@@ -1,7 +1,11 @@
 /** Packed forms of weights: made once for all graphs that read them, and again when a weight has changed. */
+import { roundUp } from './onnx/half-matrix.js';
 import { packedShape, packingModel } from './onnx/native/packed-weight.js';
 import type { SessionCache } from './runtime/session-cache.js';
 import type { Binding, PackedForm, Runtime, Tensor } from './runtime/types.js';
+
+/** Numbers of a line of 64 bytes: each form begins with one, as the kernels that write past the cache need it. */
+const LINE_NUMBERS = 32;
 
 /** What is asked for: the form of one weight or of several as one. */
 interface PackedRequest {
@@ -100,12 +104,17 @@ export function createPackedWeights(runtime: Runtime, sessions: SessionCache): P
     const shapes = requests.map(({ form, sources }) =>
       packedShape({ form, shapes: sources.map(({ shape }) => shape) }),
     );
-    const sizes = shapes.map((shape) => shape.reduce((a, b) => a * b, 1));
-    const memory = runtime.tensor('bfloat16', [sizes.reduce((a, b) => a + b, 0)]);
+    const extents = shapes.map((shape) =>
+      roundUp(
+        shape.reduce((a, b) => a * b, 1),
+        LINE_NUMBERS,
+      ),
+    );
+    const memory = runtime.tensor('bfloat16', [extents.reduce((a, b) => a + b, 0)]);
     let offset = 0;
     const tensors = shapes.map((shape, index) => {
       const view = runtime.view(memory, offset, shape);
-      offset += sizes[index];
+      offset += extents[index];
       return view;
     });
     const sources = [...new Set(requests.flatMap((request) => request.sources))];

@@ -170,8 +170,14 @@ describe('in bfloat16', { skip }, () => {
     });
   }
 
+  /** ‖x − mean x‖ */
+  const spreadOf = (values: readonly number[]): number => {
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    return Math.hypot(...values.map((value) => value - mean));
+  };
+
   for (const name of Object.keys(CONFIGS)) {
-    test(`${name}: derivatives along a direction are those of float32 within 5 %, in any batch and any chunks the same bits`, async () => {
+    test(`${name}: derivatives along a direction are those of float32 within 8 %, in any batch and any chunks the same bits`, async () => {
       const prompts = [1, 2, 33, 70, 300].map((length) => Array.from({ length }, (_, at) => (at * 5 + length) % 168));
       const alone = await Promise.all(prompts.map((prompt) => derivatives(half, name, [prompt], 256)));
       const exact = await derivatives(float, name, prompts.slice(0, 3), 256);
@@ -183,19 +189,18 @@ describe('in bfloat16', { skip }, () => {
       const [first] = Object.keys(CONFIGS);
       if (name === first)
         assert.deepEqual(await derivatives(half, name, prompts.slice(0, 3), 256, { isLate: true }), together);
-      // Those of logits are a constant of the row apart, however many rows there are.
+      // Those of logits are a constant of the row apart, up to the 8 bits that a head has there, and the same bits however many rows there are.
       const logits = await derivatives(half, name, prompts.slice(0, 3), 256, { of: 'logits' });
       for (const [index, row] of logits.entries()) {
         const [one] = await derivatives(half, name, [prompts[index]], 256, { of: 'logits' });
         assert.deepEqual(row, one);
-        const apart = row.map((value, at) => value - together[index][at]);
-        const most = Math.max(...row.map(Math.abs));
-        assert.ok(apart.every((value) => Math.abs(value - apart[0]) < 1e-5 * most));
+        const apart = spreadOf(row.map((value, at) => value - together[index][at]));
+        assert.ok(apart > 0 && apart < 0.02 * spreadOf(row), `row ${index}: ${apart} apart of ${spreadOf(row)}`);
       }
       for (const [index, row] of exact.entries()) {
         const size = Math.hypot(...row);
         const error = Math.hypot(...row.map((value, at) => value - together[index][at]));
-        assert.ok(size > 0.1 && error < 0.05 * size, `row ${index}: error ${error}, size ${size}`);
+        assert.ok(size > 0.1 && error < 0.08 * size, `row ${index}: error ${error}, size ${size}`);
       }
     });
   }

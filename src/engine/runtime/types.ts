@@ -89,7 +89,7 @@ export interface Session {
  * A form in which kernels read weights [O_i, I]. For decoding (kernels/decode_pack_half.c): one weight, or a direction that a weight
  * moves along. For training (kernels/linear_half.c): the operand of x·Wᵀ or that of dy·W, of weights stacked or interleaved.
  */
-export type PackedForm = 'weight' | 'direction' | `${'stacked' | 'interleaved'} ${'forward' | 'backward'}`;
+export type PackedForm = 'weight' | 'bytes' | 'direction' | `${'stacked' | 'interleaved'} ${'forward' | 'backward'}`;
 
 /** The inputs that an input is made of, and the form it has. */
 export interface PackedInput {

@@ -77,6 +77,9 @@ const isStored = (e: Emitter, { inputs: [, weight] }: Pick<Node, 'inputs'>): boo
 /** A weight as DecodeLinear reads it. */
 const panelsOf = (e: Emitter, weight: Value): Name => e.packedOf([weight], 'weight');
 
+/** A weight as DecodeLinearTangent reads it where it computes tangents alone. */
+const bytesOf = (e: Emitter, weight: Value): Name => e.packedOf([weight], 'bytes');
+
 /** The op for these layers, its further attributes, and their weights: as they are stored where all of them are, else packed. */
 function weightsOf(
   e: Emitter,
@@ -143,6 +146,7 @@ function emitMoves(e: Emitter, group: Group, { moves, movedResults, movedResidua
   const before = normBefore(e, x);
   const moved = before && movedNorm(e, before, tx);
   const norm = moved && before;
+  const isAlone = results.length === 0;
   const inputs = [
     flatName(e, norm?.x ?? x),
     optional(e, norm?.gain),
@@ -160,11 +164,10 @@ function emitMoves(e: Emitter, group: Group, { moves, movedResults, movedResidua
     ),
     optional(e, wanted?.values),
     ...layers.flatMap(({ inputs: [, weight] }, index) => [
-      panelsOf(e, weight),
+      (isAlone ? bytesOf : panelsOf)(e, weight),
       e.packedOf([moves[index].tWeight], 'direction'),
     ]),
   ];
-  const isAlone = results.length === 0;
   const outputs = isAlone ? movedResults : results.flatMap((value, index) => [value, movedResults[index]]);
   const attributes = {
     ...attributesOf(e, group, norm),

@@ -1,7 +1,7 @@
 /**
  * Weights in the forms that kernels read, made apart from the graphs that read them. For decoding: panels of 32 output features, in
- * bfloat16, and as directions that weights move along in 8 bits with a scale for each 32 (kernels/decode_pack_half.c). For training:
- * operands of tiles (kernels/linear_half.c).
+ * bfloat16, in 8 bits with a scale for each 32, and as directions that weights move along in 5 bits with an exponent for each 32
+ * (kernels/decode_pack_half.c). For training: operands of tiles (kernels/linear_half.c).
  */
 import type { Shape } from '../../graph/types.js';
 import type { CompiledModel, PackedForm } from '../../runtime/types.js';
@@ -20,21 +20,24 @@ const TILE_ELEMENTS = 512;
 /** What makes the forms of one weight, and its numbers of memory for each number of the weight. */
 const OF_ONE = {
   weight: { op: 'DecodePack', ratio: 1 },
-  direction: { op: 'DecodePackDirection', ratio: 576 / 1024 },
+  bytes: { op: 'DecodePackBytes', ratio: 576 / 1024 },
+  direction: { op: 'DecodePackDirection', ratio: 336 / 1024 },
 } as const;
+
+const isOfOne = (form: PackedForm): form is keyof typeof OF_ONE => form in OF_ONE;
 
 /** Shape of the packed form, in units of bfloat16. */
 export function packedShape({ form, shapes }: PackedShapes): Shape {
   const rows = shapes.reduce((sum, [outputs]) => sum + roundUp(outputs, TILE), 0);
   const width = roundUp(shapes[0][1], TILE);
-  if (form === 'weight' || form === 'direction') return [rows * width * OF_ONE[form].ratio];
+  if (isOfOne(form)) return [rows * width * OF_ONE[form].ratio];
   return form.endsWith('forward') ? [rows / 16, width / TILE, TILE_ELEMENTS] : [width / 16, rows / TILE, TILE_ELEMENTS];
 }
 
 /** The node that makes the form. */
 function packingNode(form: PackedForm, inputs: readonly string[], output: string) {
   const domain = 'azeotrope';
-  if (form === 'weight' || form === 'direction') {
+  if (isOfOne(form)) {
     return { op: OF_ONE[form].op, domain, inputs, outputs: [output], attributes: {} };
   }
   const isForward = form.endsWith('forward');
