@@ -98,6 +98,30 @@ static inline void widen_move(const uint8_t *from, bf16 *to) {
     last = _mm512_or_si512(last, _mm512_and_si512(_mm512_srli_epi16(codes, 15 - i), _mm512_set1_epi16((short)(1 << i))));
   }
   _mm512_storeu_si512(to + 480, _mm512_add_epi16(_mm512_permutexvar_epi16(last, table), exponents));
+#elif defined(__AVX2__)
+  /* The same table by its bytes; the upper byte of a word asks for its first, which is zero. */
+  const __m256i low = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -64, 32, 96, -112, -80, -48, -16, 8, 24, 40, 56, 72, 88, 104, 120));
+  const __m256i high = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2));
+  const __m256i sizes = _mm256_set1_epi16(15), signs = _mm256_set1_epi16((short)0x8000);
+  const __m128i features = _mm_loadu_si128((const __m128i *)from);
+  for (int half = 0; half < 2; half++) {
+    const __m128i twice = half ? _mm_unpackhi_epi8(features, features) : _mm_unpacklo_epi8(features, features);
+    const __m256i exponents = _mm256_slli_epi16(_mm256_cvtepu8_epi16(twice), 7);
+    __m256i codes[16];
+    codes[15] = _mm256_setzero_si256();
+    for (int i = 0; i < MOVE_VECTORS; i++) {
+      const __m256i vector = _mm256_loadu_si256((const __m256i *)(from + 16 + 64 * i + 32 * half));
+      codes[3 * i] = vector;
+      codes[3 * i + 1] = _mm256_srli_epi16(vector, 5);
+      codes[3 * i + 2] = _mm256_srli_epi16(vector, 10);
+      codes[15] = _mm256_or_si256(codes[15], _mm256_slli_epi16(_mm256_srli_epi16(vector, 15), i));
+    }
+    for (int r = 0; r < 16; r++) {
+      const __m256i size = _mm256_and_si256(codes[r], sizes), sign = _mm256_and_si256(_mm256_slli_epi16(codes[r], 11), signs);
+      const __m256i bits = _mm256_or_si256(_mm256_shuffle_epi8(low, size), _mm256_slli_epi16(_mm256_shuffle_epi8(high, size), 8));
+      _mm256_storeu_si256((__m256i *)(to + 32 * r + 16 * half), _mm256_add_epi16(_mm256_or_si256(bits, sign), exponents));
+    }
+  }
 #else
   uint16_t vectors[MOVE_VECTORS * 32];
   uint32_t codes[TILE], bits[TILE];
