@@ -36,14 +36,6 @@ typedef struct {
   float *sums; /* S: [M/16, K/32, 16]; of one row [K/32] */
 } BlockJob;
 
-/* The format of a number, for rows of `width` values. */
-static const BlockFormat *format_of(Ctx *c, int64_t number, int64_t width) {
-  const BlockFormat *format = block_formats + number;
-  if (number < 0 || number >= NUM_BLOCK_FORMATS || format->block == 0) az_fail(c, "no such format of blocks");
-  if (width % format->block) az_fail(c, "rows are no multiple of a block");
-  return format;
-}
-
 /* --- rows */
 
 static inline int is_alone(const BlockJob *b) { return b->job.m == 1; }
@@ -141,13 +133,6 @@ typedef struct {
   int buffer;
 } Maker;
 
-/* The last rows of a matrix are in the order of the file: `copy` has them in that of a group, filled up with zeros. */
-static __attribute__((noinline)) void fill_group(const BlockFormat *format, int64_t num_blocks, const uint8_t *rows, int64_t count, uint8_t *copy) {
-  const int64_t bytes = format->bytes;
-  memset(copy, 0, (size_t)(GROUP * num_blocks * bytes));
-  for (int64_t i = 0; i < count * num_blocks; i++)
-    each_unit(format, i / num_blocks, (uint8_t *)rows + i * bytes, copy + i % num_blocks * GROUP * bytes, 0);
-}
 static __attribute__((noinline)) void begin_group(Maker *maker) {
   const BlockJob *b = maker->b;
   const Place at = place_of(b, maker->from, maker->group), next = place_of(b, maker->from, MIN(maker->group + 1, maker->num_groups - 1));
@@ -426,44 +411,9 @@ static void run(Ctx *c) {
   az_give(b.x);
 }
 
-/* --- rows of a table */
-
-typedef struct {
-  const BlockFormat *format;
-  const uint8_t *table;
-  const int64_t *ids;
-  float *y;
-  int64_t width, stride, rows;
-} Gather;
-
-static void gather_task(void *arg, size_t index) {
-  const Gather *g = arg;
-  float *y = g->y + (int64_t)index * g->width;
-  const int64_t id = g->ids[index], first = id / GROUP * GROUP, bytes = g->format->bytes;
-  const int is_alone = first + GROUP > g->rows; /* the last rows of a table are as in the file */
-  const uint8_t *blocks = g->table + (is_alone ? id : first) * g->stride;
-  uint8_t block[256];
-  for (int64_t i = 0; i < g->width; i += g->format->block, blocks += is_alone ? bytes : GROUP * bytes) {
-    if (!is_alone) each_unit(g->format, id - first, block, (uint8_t *)blocks, 1);
-    g->format->values(is_alone ? blocks : block, y + i);
-  }
-}
-
-/* Attributes: width, format. table (blocks of [V, width]), ids [N] → their rows [N, width], in float32 */
-static void run_gather(Ctx *c) {
-  Gather g = {.format = format_of(c, c->i[1], c->i[0]), .table = c->in[0].data, .ids = c->in[1].data, .width = c->i[0]};
-  g.stride = g.width / g.format->block * g.format->bytes;
-  const int64_t count = az_size(c->in + 1), rows = g.rows = az_size(c->in) / g.stride;
-  for (int64_t i = 0; i < count; i++)
-    if (g.ids[i] < 0 || g.ids[i] >= rows) az_fail(c, "an id is outside the table");
-  g.y = OUT(c, 0, count, g.width);
-  for (int64_t i = 0; i < count; i++) gather_task(&g, (size_t)i);
-}
-
 const Op az_decode_blocks_ops[] = {
     {"DecodeBlockGroups", run, "ff?f?f?f?f?f?u*", "f*",
      {"threads", "gated", "rows", "features", "n0", "n1", "n2", "n3", "format0", "format1", "format2", "format3"}, {"epsilon"},
      .level = LEVEL_AMX},
-    {"GatherBlockGroups", run_gather, "ul", "f", {"width", "format"}, .level = LEVEL_AMX},
     {0},
 };

@@ -6,7 +6,8 @@
 #include "decode_linear.h"
 #include "decode_walk.h"
 
-enum { STEP = 32 };
+/* STEPS_AHEAD: steps (two tiles) of a direction that go with PREFETCH_BYTES of weights. */
+enum { STEP = 32, STEPS_AHEAD = PREFETCH_BYTES / (4 * TILE) };
 
 static inline Vec some(const float *p, int64_t k, int64_t i) { return v_load_first(p + i, v_first(k - i)); }
 
@@ -67,7 +68,7 @@ static void multiply_few(const Rows *rows, const Panel *p, float *c, float *tc) 
   for (int64_t t = 0; t < LAG / 2; t++) widen_step(p, rows->kt, t, ring);
   for (int64_t t = 0; t < rows->kt; t++) {
     const bf16 *w = p->w + t * 2 * TILE, *tw = ring + 2 * t % RING * TILE;
-    const char *next = (const char *)w + PREFETCH_BYTES, *next_move = (const char *)(p->tw + (t + PREFETCH_BYTES / (4 * TILE)) * 2 * MOVE_TILE);
+    const char *next = (const char *)w + PREFETCH_BYTES, *next_move = (const char *)(p->tw + (t + STEPS_AHEAD) * 2 * MOVE_TILE);
     ask(next, 0, 8);
     widen_step(p, rows->kt, t + LAG / 2, ring);
     ask(next, 8, 8);

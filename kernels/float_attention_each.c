@@ -148,10 +148,20 @@ static void attend_task(void *arg, size_t index) {
   az_give(x);
 }
 
+/* Multiplications of a step, and numbers to copy, that take no longer than waking another thread. */
+enum { SHORT_WORK = 1 << 18, SHORT_COPY = 1 << 15 };
+
+static int is_short_step(const Job *job) {
+  const Extents *e = &job->extents;
+  int64_t positions = 0;
+  for (int64_t b = 0; b < e->batch; b++) positions += job->lengths ? job->lengths[b] : e->time;
+  return e->time == 1 && 2 * positions * e->heads * e->size < SHORT_WORK;
+}
+
 static void attend_all(Ctx *c, Job *job) {
   const Extents *e = &job->extents;
   if (e->size < 1 || e->groups < 1 || e->heads % e->groups != 0) az_fail(c, "query heads are not shared out evenly");
-  az_par(c, (size_t)(e->batch * e->groups * num_blocks(e)), attend_task, job);
+  az_par_unless(c, is_short_step(job), (size_t)(e->batch * e->groups * num_blocks(e)), attend_task, job);
 }
 
 static Extents extents_of(const Tensor *q, int64_t groups) {
@@ -231,7 +241,7 @@ static void run_cached(Ctx *c) {
   Job job = {.extents = e, .memory = memory, .q = c->in[Q].data, .lengths = extension.lengths, .scale = c->f[0]};
   job.is_first = extension.is_first;
   job.o = OUT(c, 0, e.batch, e.time, e.heads, e.size);
-  az_par(c, (size_t)(e.batch * e.groups), extend_task, &extension);
+  az_par_unless(c, 2 * e.batch * e.time * e.groups * e.size < SHORT_COPY, (size_t)(e.batch * e.groups), extend_task, &extension);
   if (job.o != NULL) attend_all(c, &job);
 }
 
@@ -250,7 +260,7 @@ static void run_cached_tangent(Ctx *c) {
   Job job = {.extents = e, .memory = memory, .q = c->in[Q].data, .tq = c->in[TQ].data, .lengths = extension.lengths};
   job.scale = c->f[0], job.is_first = extension.is_first;
   job.to = OUT(c, 0, e.batch, e.time, e.heads, e.size);
-  az_par(c, (size_t)(e.batch * e.groups), extend_task, &extension);
+  az_par_unless(c, 2 * e.batch * e.time * e.groups * e.size < SHORT_COPY, (size_t)(e.batch * e.groups), extend_task, &extension);
   if (job.to != NULL) attend_all(c, &job);
 }
 

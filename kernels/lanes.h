@@ -104,6 +104,8 @@ INLINE Vec v_sqrt(Vec a) { PER_PART(part_sqrt(a.p[i])); }
 INLINE int v_any_at_least(Vec a, Vec b) {
 #if defined(__AVX512F__)
   return _mm512_cmp_ps_mask(a.p[0], b.p[0], _CMP_GE_OQ) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(a.p[0], b.p[0], _CMP_GE_OQ), _mm256_cmp_ps(a.p[1], b.p[1], _CMP_GE_OQ))) != 0;
 #else
   int found = 0;
   for (int i = 0; i < PARTS; i++)
@@ -115,6 +117,9 @@ INLINE int v_any_at_least(Vec a, Vec b) {
 INLINE Vec v_where_at_least(Vec a, Vec b, Vec x, Vec y) {
 #if defined(__AVX512F__)
   return (Vec){{_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.p[0], b.p[0], _CMP_GE_OQ), y.p[0], x.p[0])}};
+#elif defined(__AVX2__)
+  for (int i = 0; i < PARTS; i++) y.p[i] = _mm256_blendv_ps(y.p[i], x.p[i], _mm256_cmp_ps(a.p[i], b.p[i], _CMP_GE_OQ));
+  return y;
 #else
   for (int i = 0; i < PARTS; i++)
     for (int j = 0; j < PART; j++) y.p[i][j] = a.p[i][j] >= b.p[i][j] ? x.p[i][j] : y.p[i][j];

@@ -78,6 +78,13 @@ void *az_out(Ctx *c, int index, int rank, const int64_t *dim);
 /* Calls task(arg, 0 … n−1) on the runtime's threads and returns when all are done. Tasks must not call az_out or az_par. */
 void az_par(Ctx *c, size_t n, void (*task)(void *arg, size_t index), void *arg);
 
+/* The same one after the other, where that takes no longer than waking another thread. */
+static inline void az_par_unless(Ctx *c, int is_short, size_t n, void (*task)(void *arg, size_t index), void *arg) {
+  if (!is_short) az_par(c, n, task, arg);
+  else
+    for (size_t i = 0; i < n; i++) task(arg, i);
+}
+
 /* Ends the op with an error that names it. Not from tasks. */
 void az_fail(Ctx *c, const char *message) __attribute__((noreturn));
 
@@ -95,7 +102,7 @@ int64_t az_size(const Tensor *t);
 Level az_level(void);
 
 /* Tables of ops, each ended by a row without a name; registry.c lists them. */
-extern const Op az_convert_ops[], az_optimizer_ops[];
+extern const Op az_convert_ops[], az_optimizer_ops[], az_gather_blocks_ops[];
 #if defined(__x86_64__)
 extern const Op az_decode_blocks_ops[];
 #endif

@@ -14,6 +14,7 @@
 static const Op *const families[] = {
     az_convert_ops,
     az_optimizer_ops,
+    az_gather_blocks_ops,
 #if defined(__x86_64__)
     az_decode_blocks_ops,
 #endif
@@ -36,7 +37,7 @@ static const Op *const families[] = {
 #endif
 #define FLOAT_FAMILIES(each)                                                                                           \
   each(az_float_rows_ops) each(az_float_attention_ops) each(az_float_attention_backward_ops)                           \
-      each(az_float_vocabulary_ops) each(az_float_select_ops) each(az_float_linear_ops)
+      each(az_float_vocabulary_ops) each(az_float_select_ops) each(az_float_linear_ops) each(az_float_blocks_ops)
 #define HALF_FAMILIES(each)                                                                                            \
   each(az_linear_ops) each(az_adapter_ops) each(az_norm_ops) each(az_attention_ops) each(az_head_ops)                  \
       each(az_decode_pack_ops) each(az_decode_linear_ops) each(az_decode_linear_tangent_ops) each(az_decode_attention_ops)
@@ -81,6 +82,13 @@ static int is_profiling;
 /* --- levels */
 
 #if defined(__x86_64__)
+/* Instructions for halves, which compilers do not all know by name. */
+static int has_f16c(void) {
+  unsigned a, b, c, d;
+  __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(1), "c"(0));
+  return c >> 29 & 1;
+}
+
 /* Whether the processor and the system let this process use tiles; asks for the permission. */
 static int has_amx(void) {
 #if defined(__linux__)
@@ -98,7 +106,7 @@ static int has_amx(void) {
 static Level detect(void) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return LEVEL_PORTABLE;
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c()) return LEVEL_PORTABLE;
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
       !__builtin_cpu_supports("avx512dq"))
     return LEVEL_AVX2;

@@ -47,7 +47,7 @@ const BY_LEVEL = {
     '-mtune=sapphirerapids',
   ],
   avx512: [...AVX512, '-mtune=skylake-avx512'],
-  avx2: ['-mavx2', '-mfma', '-mbmi2', '-mtune=haswell'],
+  avx2: ['-mavx2', '-mfma', '-mbmi2', '-mf16c', '-mtune=haswell'],
   portable: [],
 };
 

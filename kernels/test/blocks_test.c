@@ -1,8 +1,18 @@
-/* Linear layers on stored blocks, compared with float64 on the exact values of the blocks; a row has the same bits alone and among others. */
-#include "harness.h"
-#if defined(__x86_64__)
+/*
+ * Linear layers on stored blocks, on matrix units and in float32 at every level, compared with float64 on the exact values of the blocks; a row has the
+ * same bits alone and among others.
+ */
+#include "levels.h"
 
-extern const Op az_decode_blocks_ops[];
+LEVELS(az_float_blocks_ops);
+
+/* The op under test. */
+static struct {
+  const char *name;
+  const Op *table;
+  Level level;
+  int is_rounded; /* x, to bfloat16 */
+} op;
 
 /* Numbers, blocks and bytes as in ggml; where halves begin and end that are units of their own. */
 typedef struct {
@@ -102,7 +112,7 @@ typedef struct {
 } Layer;
 
 static Layer layer_of(const Kind *of, const int64_t *n, int parts, int64_t rows, int64_t k, int is_gated, int threads) {
-  Layer layer = {.call = {.table = az_decode_blocks_ops, .name = "DecodeBlockGroups", .ints = {threads, is_gated, rows, k}, .floats = {1e-5f}, .num_inputs = 7 + parts},
+  Layer layer = {.call = {.table = op.table, .name = op.name, .ints = {threads, is_gated, rows, k}, .floats = {1e-5f}, .num_inputs = 7 + parts},
                  .rows = rows, .k = k, .parts = parts, .is_gated = is_gated};
   Call *call = &layer.call;
   call->in[0] = WAVES(1, rows, k);
@@ -119,13 +129,16 @@ static void free_layer(const Layer *layer) {
   for (int p = 0; p < layer->parts; p++) free((void *)layer->w[p]);
 }
 
-/* Part p of a row, whose x the kernel has normed and rounded: rounding that falls the other way is within the tolerance where there is a norm. */
+/* Part p of a row, whose x the kernel has normed and, if it does, rounded: rounding that falls the other way is within the tolerance where there is a norm. */
 static double truth_of(const Layer *layer, int p, int64_t row, int64_t n) {
   const float *x = FLOATS(layer->call.in[0]) + row * layer->k, *gain = layer->call.in[1].data, *bias = layer->call.in[3 + p].data;
   double squares = 0, y = bias ? bias[n] : 0;
   for (int64_t i = 0; i < layer->k; i++) squares += (double)x[i] * x[i];
   const float scale = gain ? (float)(1 / sqrt(squares / (double)layer->k + 1e-5)) : 1;
-  for (int64_t i = 0; i < layer->k; i++) y += (double)from_half(to_half(x[i] * scale * (gain ? gain[i] : 1))) * layer->w[p][n * layer->k + i];
+  for (int64_t i = 0; i < layer->k; i++) {
+    const float normed = x[i] * scale * (gain ? gain[i] : 1);
+    y += (double)(op.is_rounded ? from_half(to_half(normed)) : normed) * layer->w[p][n * layer->k + i];
+  }
   return y;
 }
 
@@ -147,7 +160,7 @@ static void compare(const Kind *of, const int64_t *n, int parts, int64_t rows, i
       if (is_gated) y[i] *= truth_of(&layer, 1, i / n[p], i % n[p]) / (1 + exp(-y[i]));
       if (parts == 1) y[i] += FLOATS(layer.call.in[2])[i];
     }
-    check_close("y", layer.call.out[p], y, rows % 2 ? 1e-3 : is_gated ? 1e-5 : 1e-6);
+    check_close("y", layer.call.out[p], y, rows % 2 && op.is_rounded ? 1e-3 : is_gated ? 1e-5 : op.is_rounded ? 1e-6 : 2e-6);
     free(y);
   }
   free_layer(&layer);
@@ -165,10 +178,10 @@ static Call on_rows(const Layer *layer, int64_t from, int64_t rows) {
 }
 
 static void test_rows_alone(void) {
-  static const int64_t some[] = {2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 200, 257, 300};
+  static const int64_t some[] = {2, 3, 4, 5, 6, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 200, 257, 300};
   for (int i = 0; i < NUM_KINDS; i++)
     for (int is_gated = 0; is_gated < 2; is_gated++) {
-      begin_level(LEVEL_AMX); /* releases tensors */
+      begin_level(op.level); /* releases tensors */
       const int64_t n[] = {39, is_gated ? 39 : 16}, k = kinds[i].block == 32 ? 13 * 32 : 512;
       Layer layer = layer_of((const Kind[]){kinds[i], kinds[(i + 3) % 5]}, n, 2, 300, k, is_gated, 2);
       layer.call.in[1] = WAVES(2, k);
@@ -215,14 +228,14 @@ static void test_mixture(void) {
 
 static void test_refusals(void) {
   Tensor blocks = random_blocks(kinds[1], 4, 64, 1), ids = tensor_of(8, SHAPE(1));
-  Call call = {.table = az_decode_blocks_ops, .name = "DecodeBlockGroups", .ints = {1, 0, 1, 64, 4, 0, 0, 0, 8}, .num_inputs = 8};
+  Call call = {.table = op.table, .name = op.name, .ints = {1, 0, 1, 64, 4, 0, 0, 0, 8}, .num_inputs = 8};
   call.in[0] = WAVES(1, 1, 64), call.in[7] = blocks;
   check(run_op(&call) != NULL, "blocks of another format's size are not refused");
   call.ints[8] = 5;
   check(run_op(&call) != NULL, "an unknown format is not refused");
   for (int64_t id = -1; id <= 4; id += 5) {
     LONGS(ids)[0] = id;
-    Call gather = {.table = az_decode_blocks_ops, .name = "GatherBlockGroups", .ints = {64, 3}, .in = {blocks, ids}, .num_inputs = 2};
+    Call gather = {.table = az_gather_blocks_ops, .name = "GatherBlockGroups", .ints = {64, 3}, .in = {blocks, ids}, .num_inputs = 2};
     check(run_op(&gather) != NULL, "row %ld of 4 is not refused", (long)id);
   }
 }
@@ -234,7 +247,7 @@ static void test_gather(void) {
     double *w = dequantised(kinds[i], blocks, 37, width);
     const int64_t chosen[] = {36, 0, 31, 2, 32};
     memcpy(ids.data, chosen, sizeof chosen);
-    Call call = {.table = az_decode_blocks_ops, .name = "GatherBlockGroups", .ints = {width, kinds[i].number}, .in = {grouped(kinds[i], blocks, 37, width), ids}, .num_inputs = 2};
+    Call call = {.table = az_gather_blocks_ops, .name = "GatherBlockGroups", .ints = {width, kinds[i].number}, .in = {grouped(kinds[i], blocks, 37, width), ids}, .num_inputs = 2};
     must_run(&call);
     for (int64_t j = 0; j < 5 * width; j++) {
       const double value = w[chosen[j / width] * width + j % width], got = FLOATS(call.out[0])[j];
@@ -244,13 +257,39 @@ static void test_gather(void) {
   }
 }
 
+/* test_each of a test: with each op and level of this machine. */
+#define WITH_EACH_OP(test)                                                                                             \
+  static void test##_each(void) {                                                                                      \
+    FOR_LEVELS(at, az_float_blocks_ops) {                                                                              \
+      op.name = "FloatBlockGroups", op.table = at->table, op.level = at->level, op.is_rounded = 0;                     \
+      begin_level(at->level);                                                                                          \
+      test();                                                                                                          \
+    }                                                                                                                  \
+    WITH_MATRIX_UNIT(test)                                                                                             \
+  }
+#if defined(__x86_64__)
+extern const Op az_decode_blocks_ops[];
+#define WITH_MATRIX_UNIT(test)                                                                                         \
+  if (has_level(LEVEL_AMX)) {                                                                                          \
+    op.name = "DecodeBlockGroups", op.table = az_decode_blocks_ops, op.level = LEVEL_AMX, op.is_rounded = 1;           \
+    begin_level(LEVEL_AMX);                                                                                            \
+    test();                                                                                                            \
+  }
+#else
+#define WITH_MATRIX_UNIT(test)
+#endif
+WITH_EACH_OP(test_every_format)
+WITH_EACH_OP(test_rows_alone)
+WITH_EACH_OP(test_not_finite)
+WITH_EACH_OP(test_mixture)
+WITH_EACH_OP(test_refusals)
+
 const Test blocks_tests[] = {
-    {"linear layers on blocks of every format compute with exact weights", test_every_format, LEVEL_AMX},
-    {"a row has the same bits alone and among any others", test_rows_alone, LEVEL_AMX},
-    {"what is not finite stays so, in its row", test_not_finite, LEVEL_AMX},
-    {"layers of one input may be stored in several formats, and meet many rows", test_mixture, LEVEL_AMX},
-    {"rows of a table of blocks are the float32 numbers that they stand for", test_gather, LEVEL_AMX},
-    {"blocks of the wrong size, unknown formats and ids outside a table are refused", test_refusals, LEVEL_AMX},
+    {"linear layers on blocks of every format compute with exact weights", test_every_format_each, LEVEL_PORTABLE},
+    {"a row has the same bits alone and among any others", test_rows_alone_each, LEVEL_PORTABLE},
+    {"what is not finite stays so, in its row", test_not_finite_each, LEVEL_PORTABLE},
+    {"layers of one input may be stored in several formats, and meet many rows", test_mixture_each, LEVEL_PORTABLE},
+    {"rows of a table of blocks are the float32 numbers that they stand for", test_gather, LEVEL_PORTABLE},
+    {"blocks of the wrong size, unknown formats and ids outside a table are refused", test_refusals_each, LEVEL_PORTABLE},
     {0},
 };
-#endif

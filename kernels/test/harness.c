@@ -229,9 +229,7 @@ void begin_level(Level level) {
 
 extern const Test float_rows_tests[], float_attention_tests[], float_vocabulary_tests[], float_select_tests[], float_linear_tests[];
 extern const Test half_tests[], half_row_tests[], decode_tests[], decode_linear_tests[];
-#if defined(__x86_64__)
 extern const Test blocks_tests[];
-#endif
 extern const Test plain_tests[];
 
 int main(void) {
@@ -246,9 +244,7 @@ int main(void) {
       half_row_tests,
       decode_tests,
       decode_linear_tests,
-#if defined(__x86_64__)
       blocks_tests,
-#endif
   };
   int num_failed = 0;
   for (size_t f = 0; f < sizeof families / sizeof *families; f++)

@@ -68,10 +68,7 @@ function describe({
     ['runtime', `ONNX Runtime through its ${binding}${runtime.reason === null ? '' : ` (${runtime.reason})`}`],
     ...describeKernels(kernels).map((line, index): [string, string] => [index === 0 ? 'kernels' : '', line]),
     ['bfloat16', describeHalf(bfloat16, isHalfDefault)],
-    [
-      'GGUF blocks',
-      hasBlocks ? 'sampling and scoring in bfloat16 compute on them as they are stored' : 'read as float32 weights',
-    ],
+    ['GGUF blocks', hasBlocks ? 'sampling and scoring compute on them as they are stored' : 'read as float32 weights'],
   ];
   if (rates !== null) {
     rows.push(['measured', `${rates.float32Gflops.toFixed(0)} GFLOP/s in float32 matrix products`]);

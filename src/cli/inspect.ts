@@ -16,7 +16,7 @@ export const inspect = defineCommand({
   },
 });
 
-/** What sampling and scoring in bfloat16 keep in memory instead of float32 weights. */
+/** What sampling and scoring keep in memory instead of float32 weights. */
 const blockRows = (bytes: number): [string, string][] =>
   bytes === 0
     ? []

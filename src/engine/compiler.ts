@@ -4,6 +4,7 @@ import { createGraphBuilder, type GraphBuilder } from './graph/builder.js';
 import { hashGraph } from './graph/hash.js';
 import { compileGraph } from './onnx/compile.js';
 import type { Precision, StoredForm } from './onnx/emitter.js';
+import { blockOpOf } from './onnx/native/block-op.js';
 import { createPackedWeights, type PackedHold } from './packed-weights.js';
 import { prefersHalf } from './runtime/kernels-library.js';
 import { SessionCache } from './runtime/session-cache.js';
@@ -33,7 +34,7 @@ interface BindOptions extends Pick<SessionOptions, 'plannedMemory'> {
   readonly precision?: Precision | undefined;
   /**
    * The graph runs many times between two changes of its parameters (inference). In bfloat16 weights are then packed once, for all
-   * such graphs together, and again when they have changed. Default: false.
+   * such graphs together, and again when they have changed; those that are stored in blocks are computed on as they are, in float32, too. Default: false.
    */
   readonly constantWeights?: boolean | undefined;
   /**
@@ -91,8 +92,8 @@ export function createCompiler(runtime: Runtime, compilerOptions: CompilerOption
     { precision: asked, plannedMemory, constantWeights: areConstant = false, frozen = [] }: BindOptions,
   ): Attached => {
     const precision = asked === undefined ? defaultPrecision : effectivePrecision(runtime, asked);
-    const constantWeights = areConstant && precision === 'bfloat16';
-    const stored = constantWeights ? storedForms(runtime, tensors) : NOTHING_STORED;
+    const stored = areConstant ? storedForms(runtime, precision, tensors) : NOTHING_STORED;
+    const constantWeights = areConstant && (precision === 'bfloat16' || stored.size > 0);
     const lowering = {
       numThreads: runtime.numThreads,
       precision,
@@ -163,8 +164,8 @@ interface Attached {
 const NOTHING_STORED: ReadonlyMap<string, StoredForm> = new Map();
 
 /** The tensors that are stored in blocks, where there are kernels that read them. */
-function storedForms({ kernels }: Runtime, tensors: TensorMap): ReadonlyMap<string, StoredForm> {
-  if (!kernels.ops.has('DecodeBlockGroups')) return NOTHING_STORED;
+function storedForms({ kernels }: Runtime, precision: Precision, tensors: TensorMap): ReadonlyMap<string, StoredForm> {
+  if (blockOpOf(kernels.ops, precision) === undefined) return NOTHING_STORED;
   return new Map(
     Object.entries(tensors).flatMap(([name, { blocks }]) =>
       blocks === undefined ? [] : [[name, { format: blocks.format, sizeBytes: blocks.bytes.shape[0] }]],

@@ -37,6 +37,7 @@ export function bindWholeRows(
       `score/${architectureKey}/${batch}/${time}/${topK}`,
       (g) => buildScoreGraph(g, config, { batch, time, topK }, lora),
       { ...modelTensors(model, time), ...tensors },
+      { constantWeights: true },
     ),
   );
 }

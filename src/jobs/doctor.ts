@@ -87,7 +87,7 @@ export async function examine(options: DoctorOptions = {}): Promise<Diagnosis> {
       },
       bfloat16: effectivePrecision(runtime, 'bfloat16'),
       isHalfDefault: effectivePrecision(runtime, 'auto') === 'bfloat16',
-      hasBlocks: kernels.ops.has('DecodeBlockGroups'),
+      hasBlocks: kernels.ops.has('FloatBlockGroups'),
       rates: options.measure === false ? null : await measureRates(compiler, options),
     };
   } finally {

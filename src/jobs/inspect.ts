@@ -14,7 +14,7 @@ export interface Inspection {
   /** Storage type of most weights. */
   readonly dtype: string;
   readonly fileBytes: number;
-  /** Of matrices in blocks that bfloat16 kernels compute on as they are stored (`azeotrope doctor` says whether there are any here). */
+  /** Of matrices in blocks that kernels compute on as they are stored (`azeotrope doctor` says whether there are any here). */
   readonly blockBytes: number;
   readonly config: TransformerConfig;
   readonly tokenizer: {

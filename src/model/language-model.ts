@@ -1,5 +1,6 @@
 /** A model in memory: parameters that training updates in place and decoding reads, one copy for both. */
 import type { Compiler } from '../engine/compiler.js';
+import { blockOpOf } from '../engine/onnx/native/block-op.js';
 import type { Tensor, TensorMap } from '../engine/runtime/types.js';
 import { sha256OfJson } from '../support/hash.js';
 import type { Checkpoint } from './checkpoint.js';
@@ -36,7 +37,7 @@ export function loadModel(
   compiler: Compiler,
   checkpoint: Pick<Checkpoint, 'config' | 'read' | 'blocks'>,
 ): LanguageModel {
-  const isKept = compiler.precision === 'bfloat16' && compiler.runtime.kernels.ops.has('DecodeBlockGroups');
+  const isKept = blockOpOf(compiler.runtime.kernels.ops, compiler.precision) !== undefined;
   const matrices = parameterSpecs(checkpoint.config).flatMap((spec) => {
     const blocks = isKept ? checkpoint.blocks(spec.name) : undefined;
     return blocks === undefined ? [] : [{ ...spec, ...blocks }];

@@ -12,7 +12,7 @@ import {
 } from './emitter.js';
 import { type Lowering, loweringTable } from './lowering-table.js';
 import { type OnnxNode, writeOnnxModel } from './model-writer.js';
-import { decodeLoweringTable } from './native/decode.js';
+import { decodeLoweringTable, floatDecodeLoweringTable } from './native/decode.js';
 import type { NativeLowering } from './native/lowering.js';
 import { deferredKinds, nativeLoweringTable } from './native-lowering-table.js';
 
@@ -89,7 +89,8 @@ function lowerOnce(): (e: EmitterState, node: Node) => void {
 
 function candidatesFor({ options }: EmitterState, kind: OpKind): readonly unknown[] {
   if (options.kernels.size === 0) return [];
-  return (options.constantWeights ? decodeLoweringTable : nativeLoweringTable)[kind] ?? [];
+  const decoding = options.precision === 'bfloat16' ? decodeLoweringTable : floatDecodeLoweringTable;
+  return (options.constantWeights ? decoding : nativeLoweringTable)[kind] ?? [];
 }
 
 /**

@@ -86,8 +86,8 @@ export interface Session {
 }
 
 /**
- * A form in which kernels read weights [O_i, I]. For decoding (kernels/decode_pack_half.c): one weight, or a direction that a weight
- * moves along. For training (kernels/linear_half.c): the operand of x·Wᵀ or that of dy·W, of weights stacked or interleaved.
+ * A form in which kernels read weights [O_i, I]. For decoding (kernels/decode_pack_half.c): one weight (`bytes`: in 8 bits,
+ * where its layer's tangent alone is computed), or a direction that a weight moves along. For training (kernels/linear_half.c): the operand of x·Wᵀ or that of dy·W, of weights stacked or interleaved.
  */
 export type PackedForm = 'weight' | 'bytes' | 'direction' | `${'stacked' | 'interleaved'} ${'forward' | 'backward'}`;
 

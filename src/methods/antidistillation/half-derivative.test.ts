@@ -46,7 +46,9 @@ async function movesAfterRows(
 
 for (const of of ['logits', 'logprobs'] as const) {
   test(`along a gradient the moves of ${of} in bfloat16 are those of float32 within 4 %`, { skip }, async () => {
-    const { gradient } = await proxyOf(await loadGoldenProxy(float));
+    const proxy = await loadGoldenProxy(float);
+    const { gradient } = await proxyOf(proxy);
+    proxy.dispose();
     const [given, wanted] = [await movesAfterRows(half, gradient, of), await movesAfterRows(float, gradient, of)];
     const error = Math.hypot(...given.flatMap((row, index) => row.map((value, id) => value - wanted[index][id])));
     const size = Math.hypot(...wanted.flat());

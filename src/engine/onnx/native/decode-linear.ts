@@ -7,6 +7,7 @@ import type { Emitter, Name } from '../emitter.js';
 import { matrixOf } from '../half-matrix.js';
 import type { Attribute } from '../model-writer.js';
 import { isOnInput, loneMoveOf, type Move, moveOf, soleSum } from '../moved-linear.js';
+import { blockOpOf } from './block-op.js';
 import { flatName, unshaped } from './unshaped.js';
 
 /** Layers that one op computes from the same input. */
@@ -21,9 +22,13 @@ interface Group {
   readonly isGated?: boolean;
 }
 
+/** Whether layers are computed together with their tangents: on packed weights. */
+const hasMoves = ({ options: { kernels, precision } }: Emitter): boolean =>
+  precision === 'bfloat16' && kernels.has('DecodeLinearTangent');
+
 /** Moves of all layers along one tangent of their input; undefined unless all have one. */
 function movesOf(e: Emitter, layers: readonly Node[]): readonly Move[] | undefined {
-  if (!e.options.kernels.has('DecodeLinearTangent')) return undefined;
+  if (!hasMoves(e)) return undefined;
   const moves = layers.map((layer) => moveOf(e, layer)).filter((move) => move !== undefined);
   return moves.length === layers.length && moves.every(({ tx }) => tx === moves[0].tx) ? moves : undefined;
 }
@@ -74,6 +79,13 @@ const typeOf = ({ shape }: Value) => ({ type: 'float32', shape }) as const;
 const isStored = (e: Emitter, { inputs: [, weight] }: Pick<Node, 'inputs'>): boolean =>
   e.storedOf(weight) !== undefined;
 
+/** Whether a layer is computed here: in float32 on blocks alone, and not where it moves, as its weight is then needed in float32 anyway. */
+const isHere = (e: Emitter, layer: Node<'linear'>): boolean =>
+  e.options.precision === 'bfloat16' || (isStored(e, layer) && moveOf(e, layer) === undefined);
+
+/** A linear layer that is computed here. */
+const isLayer = (e: Emitter, node: Node | undefined): node is Node<'linear'> => isOnInput(e, node) && isHere(e, node);
+
 /** A weight as DecodeLinear reads it. */
 const panelsOf = (e: Emitter, weight: Value): Name => e.packedOf([weight], 'weight');
 
@@ -86,11 +98,12 @@ function weightsOf(
   layers: readonly Pick<Node, 'inputs'>[],
 ): { op: string; formats: Record<string, Attribute>; names: Name[] } {
   const weights = layers.map(({ inputs: [, weight] }) => weight);
-  if (!layers.every((layer) => isStored(e, layer)))
+  const op = blockOpOf(e.options.kernels, e.options.precision);
+  if (op === undefined || !layers.every((layer) => isStored(e, layer)))
     return { op: 'DecodeLinear', formats: {}, names: weights.map((weight) => panelsOf(e, weight)) };
   const formats = weights.map((weight, index) => [`format${index}`, { int: e.storedOf(weight)!.format }] as const);
   return {
-    op: 'DecodeBlockGroups',
+    op,
     formats: Object.fromEntries(formats),
     names: weights.map((weight) => e.blocksOf(weight)),
   };
@@ -179,7 +192,7 @@ function emitMoves(e: Emitter, group: Group, { moves, movedResults, movedResidua
 
 /** The tangent of a layer that is not asked for itself, by name, where it counts: elsewhere its numbers are undefined. */
 export function emitLoneMove(e: Emitter, ty: Value, wanted?: Wanted): Name | undefined {
-  if (!e.options.kernels.has('DecodeLinearTangent')) return undefined;
+  if (!hasMoves(e)) return undefined;
   const found = loneMoveOf(e, ty);
   if (found === undefined) return undefined;
   const { layer, move } = found;
@@ -187,10 +200,10 @@ export function emitLoneMove(e: Emitter, ty: Value, wanted?: Wanted): Name | und
 }
 
 export function lowerDecodeLinear(e: Emitter, node: Node<'linear'>): boolean {
-  if (!isOnInput(e, node)) return false;
+  if (!isLayer(e, node)) return false;
   const [x] = node.inputs;
   const isBeside = (other: Node) =>
-    other !== node && isOnInput(e, other) && other.inputs[0] === x && !e.hasFloat(other.outputs[0]);
+    other !== node && isLayer(e, other) && other.inputs[0] === x && !e.hasFloat(other.outputs[0]);
   const isMoving = movesOf(e, [node]) !== undefined;
   const beside = e.view
     .consumersOf(x)
@@ -231,7 +244,7 @@ export function lowerDecodeSum(e: Emitter, node: Node<'add'>): boolean {
   if (node.inputs.some(({ shape }) => shape.join() !== sum.shape.join())) return false;
   for (const [value, residual] of [node.inputs, [node.inputs[1], node.inputs[0]]]) {
     const layer = e.view.producerOf(value);
-    const isOwn = isOnInput(e, layer) && e.view.isReadOnce(value) && !e.hasFloat(value) && value !== residual;
+    const isOwn = isLayer(e, layer) && e.view.isReadOnce(value) && !e.hasFloat(value) && value !== residual;
     if (!isOwn) continue;
     const group = { layers: [layer], results: [sum], residual };
     const move = movesOf(e, [layer])?.[0];
@@ -248,7 +261,7 @@ export function lowerDecodeSum(e: Emitter, node: Node<'add'>): boolean {
 export function lowerDecodeGated(e: Emitter, node: Node<'swiglu'>): boolean {
   const [gate, up] = node.inputs;
   const layers = [gate, up].map((value) => e.view.producerOf(value));
-  const isPair = layers.every((layer) => isOnInput(e, layer)) && layers[0]!.inputs[0] === layers[1]!.inputs[0];
+  const isPair = layers.every((layer) => isLayer(e, layer)) && layers[0]!.inputs[0] === layers[1]!.inputs[0];
   if (!isPair || e.hasFloat(gate) || e.hasFloat(up)) return false;
   const group = { layers: layers as Node[], results: node.outputs, isGated: true };
   const readers = [...new Set([gate, up].flatMap((value) => e.view.consumersOf(value)))];

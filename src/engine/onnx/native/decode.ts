@@ -4,6 +4,7 @@
  */
 import type { Node, Value } from '../../graph/types.js';
 import type { Emitter } from '../emitter.js';
+import { nativeLoweringTable } from '../native-lowering-table.js';
 import { lowerDecodeGated, lowerDecodeLinear, lowerDecodeSum } from './decode-linear.js';
 import type { NativeLoweringTable } from './lowering.js';
 import { selectLowerings } from './select.js';
@@ -84,6 +85,7 @@ function lowerGatherRows(e: Emitter, { inputs: [table, ids], outputs: [y] }: Nod
   return true;
 }
 
+/** In bfloat16. */
 export const decodeLoweringTable: NativeLoweringTable = {
   gatherRows: [lowerGatherRows],
   linear: [lowerDecodeLinear],
@@ -93,4 +95,13 @@ export const decodeLoweringTable: NativeLoweringTable = {
   swiglu: [lowerDecodeGated],
   cachedAttention: [lowerCachedAttention],
   cachedAttentionTangent: [lowerCachedAttentionTangent],
+};
+
+/** In float32: layers whose weights are stored in blocks; everything else as in graphs that run with changing parameters. */
+export const floatDecodeLoweringTable: NativeLoweringTable = {
+  ...nativeLoweringTable,
+  gatherRows: [lowerGatherRows],
+  linear: [lowerDecodeLinear, ...nativeLoweringTable.linear!],
+  add: [...vocabularyLowerings.add, lowerDecodeSum],
+  swiglu: [lowerDecodeGated, ...nativeLoweringTable.swiglu!],
 };
