@@ -11,10 +11,10 @@
 
 enum {
   MAX_PARTS = 4,
-  FEW = 4,
-  TOGETHER = PARTS == 1 ? 4 : PARTS == 2 ? 2 : 1, /* blocks of one or two rows, so that sums do not wait for each other */
-  AHEAD = 4096, /* bytes of blocks that are asked for in advance */
-  PIECES = 6,                                    /* widened together */
+  FEW = PARTS > 2 ? 1 : 3,
+  TOGETHER = PARTS == 1 ? 4 : PARTS == 2 ? 2 : 1, /* blocks of one row side by side, so that sums do not wait for each other */
+  AHEAD = 4096,                                     /* bytes of blocks that are asked for in advance */
+  PIECES = 6,                                       /* widened together */
   TILE_ROWS = PARTS == 1 ? 12 : PARTS == 2 ? 6 : 3, /* whose sums the registers hold */
   BLOCK_ROWS = 256,
   BLOCK_BYTES = 256 << 10, /* of their inputs, taken together */
@@ -121,7 +121,7 @@ INLINE void add_few(int format, int rows, int together, const Job *job, const fl
 
 /* y [rows, 16] of a group. */
 INLINE void sum_few(int format, int rows, const Job *job, const float *x, const uint8_t *group, float *y) {
-  const int together = rows > 2 ? 1 : TOGETHER;
+  const int together = rows > 1 ? 1 : TOGETHER;
   Vec sums[FEW];
   for (int r = 0; r < rows; r++) sums[r] = v_zero();
   int64_t t = 0;
@@ -135,13 +135,16 @@ INLINE void sum_few(int format, int rows, const Job *job, const float *x, const 
   for (; t < job->kt; t++) add_few(format, rows, 1, job, x, group, t, sums);
   for (int r = 0; r < rows; r++) v_store(y + 16 * r, sums[r]);
 }
+#define FEW_ROWS(number, n)                                                                                            \
+  case n:                                                                                                              \
+    if (n <= FEW) sum_few(number, MIN(n, FEW), job, x, group, y);                                                      \
+    break
 #define SUM_FEW(number, name)                                                                                          \
   static __attribute__((noinline)) void sum_few_##name(const Job *job, const float *x, const uint8_t *group, float *y) { \
     switch (job->m) {                                                                                                  \
-    case 1: sum_few(number, 1, job, x, group, y); break;                                                               \
-    case 2: sum_few(number, 2, job, x, group, y); break;                                                               \
-    case 3: sum_few(number, 3, job, x, group, y); break;                                                               \
-    case 4: sum_few(number, 4, job, x, group, y); break;                                                               \
+      FEW_ROWS(number, 1);                                                                                             \
+      FEW_ROWS(number, 2);                                                                                             \
+      FEW_ROWS(number, 3);                                                                                             \
     }                                                                                                                  \
   }
 EACH_FORMAT(SUM_FEW)
