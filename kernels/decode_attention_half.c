@@ -68,6 +68,19 @@ static __attribute__((noinline)) void place(const Job *job, const float *x, int6
     b_store(to + i, v_narrow2(v_load(y + i), v_load(y + i + 16)));
 }
 
+/* A row [W] as the first or second of each pair. */
+static inline void put_in_pairs(const bf16 *row, int64_t width, int is_second, bf16 *pairs) {
+  const LaneBits kept = (LaneBits){0} + (is_second ? 0xffff : (int32_t)0xffff0000);
+  for (int64_t i = 0; i < width; i += LANES) {
+    Bits both = b_load(pairs + 2 * i);
+    for (int part = 0; part < PARTS; part++) {
+      const LaneBits own = (LaneBits)part_extend(row + i + part * PART);
+      both.p[part] = (both.p[part] & kept) | (is_second ? own << 16 : own);
+    }
+    b_store(pairs + 2 * i, both);
+  }
+}
+
 /* New keys and values of one row and group into a cache. */
 static void extend(const Job *job, const Stream *stream, int64_t b, int64_t g) {
   int64_t width = job->width, slot = slot_of(job, b, g);
@@ -83,8 +96,7 @@ static void extend(const Job *job, const Stream *stream, int64_t b, int64_t g) {
     bf16 *key = keys + p / 16 * 16 * width + p % 16 * 2;
     for (int64_t i = 0; i < width / 2; i++) memcpy(key + i * 32, row + 2 * i, 4);
     place(job, stream->v + at, token, 0, 1.f, row);
-    bf16 *value = values + p / 2 * 2 * width + p % 2;
-    for (int64_t i = 0; i < width; i++) value[2 * i] = row[i];
+    put_in_pairs(row, width, (int)(p % 2), values + p / 2 * 2 * width);
   }
 }
 
@@ -111,11 +123,15 @@ typedef struct {
   Running running[16];
 } Scratch;
 
-/* Scores [16, STRIDE] of up to 16 queries (tiles [W/32, 16, 32]) against `count` keys from `at` on, a multiple of 32. */
+/*
+ * Scores [16, STRIDE] of up to 16 queries (tiles [W/32, 16, 32]) against the sixteens that hold the `count` keys from `at` on. Scores behind
+ * these are undefined up to a multiple of 32.
+ */
 static void score(const Job *job, Scratch *scratch, int64_t at, int64_t count) {
   int64_t width = job->width;
   for (int64_t k = 0; k < count; k += 32) {
     const bf16 *low = job->plain.keys + at + k * width, *high = low + 16 * width, *values = job->plain.values + at + k * width;
+    const int has_high = k + 16 < count;
     TILE_ZERO(0);
     TILE_ZERO(1);
     for (int64_t d = 0; d < width; d += 32) {
@@ -124,11 +140,12 @@ static void score(const Job *job, Scratch *scratch, int64_t at, int64_t count) {
       TILE_LOAD(6, low + d * 16, 64);
       TILE_PRODUCT(0, 4, 6);
       ask(values + d * 32, 16, 16);
+      if (!has_high) continue;
       TILE_LOAD(7, high + d * 16, 64);
       TILE_PRODUCT(1, 4, 7);
     }
     TILE_STORE(0, scratch->scores + k, 4 * STRIDE);
-    TILE_STORE(1, scratch->scores + k + 16, 4 * STRIDE);
+    if (has_high) TILE_STORE(1, scratch->scores + k + 16, 4 * STRIDE);
   }
 }
 
@@ -138,6 +155,7 @@ static void score_with_tangent(const Job *job, Scratch *scratch, int64_t at, int
   for (int64_t k = 0; k < count; k += 32) {
     const bf16 *low = job->plain.keys + at + k * width, *high = low + 16 * width;
     const bf16 *moved_low = job->tangent.keys + at + k * width, *moved_high = moved_low + 16 * width;
+    const int has_high = k + 16 < count;
     TILE_ZERO(0);
     TILE_ZERO(1);
     TILE_ZERO(2);
@@ -151,19 +169,23 @@ static void score_with_tangent(const Job *job, Scratch *scratch, int64_t at, int
       TILE_PRODUCT(0, 4, 6);
       TILE_PRODUCT(2, 5, 6);
       ask(values, 16, 16);
-      TILE_LOAD(7, high + d * 16, 64);
-      TILE_PRODUCT(1, 4, 7);
-      TILE_PRODUCT(3, 5, 7);
+      if (has_high) {
+        TILE_LOAD(7, high + d * 16, 64);
+        TILE_PRODUCT(1, 4, 7);
+        TILE_PRODUCT(3, 5, 7);
+      }
       ask(moved, 0, 16);
       TILE_LOAD(6, moved_low + d * 16, 64);
       TILE_PRODUCT(2, 4, 6);
       ask(moved, 16, 16);
+      if (!has_high) continue;
       TILE_LOAD(7, moved_high + d * 16, 64);
       TILE_PRODUCT(3, 4, 7);
     }
     TILE_STORE(0, scratch->scores + k, 4 * STRIDE);
-    TILE_STORE(1, scratch->scores + k + 16, 4 * STRIDE);
     TILE_STORE(2, scratch->score_tangents + k, 4 * STRIDE);
+    if (!has_high) continue;
+    TILE_STORE(1, scratch->scores + k + 16, 4 * STRIDE);
     TILE_STORE(3, scratch->score_tangents + k + 16, 4 * STRIDE);
   }
 }
@@ -320,8 +342,8 @@ static void attend(const Job *job, Scratch *scratch, int64_t b, int64_t g, int64
   int64_t end = MIN(position(job, b, first + count - 1) + 1, job->slots);
   int is_short = end * width * (int64_t)sizeof(bf16) <= SHORT_BYTES;
   for (int64_t k = 0; k < end; k += BLOCK) {
-    int64_t size = ROUND_UP(MIN(end - k, BLOCK), 32), at = slot + k * width;
-    (job->has_tangent ? score_with_tangent : score)(job, scratch, at, size);
+    int64_t num_keys = MIN(end - k, BLOCK), size = ROUND_UP(num_keys, 32), at = slot + k * width;
+    (job->has_tangent ? score_with_tangent : score)(job, scratch, at, num_keys);
     for (int64_t r = 0; r < rows; r++) {
       int64_t visible = position(job, b, first + r / rep) + 1 - k;
       float *s = scratch->scores + r * STRIDE;

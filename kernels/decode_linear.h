@@ -15,6 +15,7 @@ typedef struct {
 /* One of the layers of an op: its values and, in a tangent's kernel, their tangents. */
 typedef struct {
   Side plain, tangent;
+  const uint8_t *is_moving; /* of a tangent's kernel: whether there is a direction of a panel [N/32] */
   int64_t n;
 } Part;
 

@@ -1,7 +1,8 @@
 /*
  * Linear layers on packed weights with the tangent of their result beside it, in one sweep: y = x·wᵀ and ty = tx·wᵀ + x·twᵀ, where tw is
  * a direction of the weights, packed in 5 bits (short_tile.h). w is read once for both; y is the same bits as without the tangent
- * (decode_linear_half.c). Where ty alone is computed w is packed in 8 bits.
+ * (decode_linear_half.c). Where ty alone is computed w is packed in 8 bits. Panels of tw that are zero are
+ * not there, nor is x·twᵀ of them computed.
  */
 #include "decode_linear.h"
 #include "decode_walk.h"
@@ -55,10 +56,14 @@ typedef struct {
 /* Tiles of a direction are widened some tiles before they are multiplied: their stores have left for the cache by then. */
 enum { RING = 16, LAG = 4 };
 
-/* Widens both tiles of step t; without one, nothing. */
+/* Widens both tiles of step t; without one, or a direction, nothing. */
 static inline void widen_step(const Panel *p, int64_t kt, int64_t t, bf16 *ring) {
-  if (t >= kt) return;
+  if (t >= kt || p->tw == NULL) return;
   for (int half = 0; half < 2; half++) widen_move(p->tw + (2 * t + half) * MOVE_TILE, ring + (2 * t + half) % RING * TILE);
+}
+
+static inline void ask_move(const Panel *p, int64_t tile, int first, int count) {
+  if (p->tw) ask(p->tw + tile * MOVE_TILE, first, count);
 }
 
 /* c [16, 32] = x·w and tc = x·tw + tx·w for up to 16 rows. The tiles are configured. */
@@ -68,7 +73,8 @@ static void multiply_few(const Rows *rows, const Panel *p, float *c, float *tc) 
   for (int64_t t = 0; t < LAG / 2; t++) widen_step(p, rows->kt, t, ring);
   for (int64_t t = 0; t < rows->kt; t++) {
     const bf16 *w = p->w + t * 2 * TILE, *tw = ring + 2 * t % RING * TILE;
-    const char *next = (const char *)w + PREFETCH_BYTES, *next_move = (const char *)(p->tw + (t + STEPS_AHEAD) * 2 * MOVE_TILE);
+    const char *next = (const char *)w + PREFETCH_BYTES;
+    const int64_t next_move = (t + STEPS_AHEAD) * 2;
     ask(next, 0, 8);
     widen_step(p, rows->kt, t + LAG / 2, ring);
     ask(next, 8, 8);
@@ -76,15 +82,19 @@ static void multiply_few(const Rows *rows, const Panel *p, float *c, float *tc) 
     TILE_LOAD_ONCE(6, w, 64);
     TILE_PRODUCT(0, 4, 6);
     ask(next, 16, 8);
-    TILE_LOAD(7, tw, 64);
-    TILE_PRODUCT(2, 4, 7);
+    if (p->tw) {
+      TILE_LOAD(7, tw, 64);
+      TILE_PRODUCT(2, 4, 7);
+    }
     ask(next, 24, 8);
-    TILE_LOAD(7, tw + TILE, 64);
-    TILE_PRODUCT(3, 4, 7);
-    ask(next_move, 0, 5);
+    if (p->tw) {
+      TILE_LOAD(7, tw + TILE, 64);
+      TILE_PRODUCT(3, 4, 7);
+    }
+    ask_move(p, next_move, 0, 5);
     TILE_LOAD(5, rows->tx + t * TILE, 64);
     TILE_PRODUCT(2, 5, 6);
-    ask(next_move, 5, 6);
+    ask_move(p, next_move, 5, 6);
     TILE_LOAD_ONCE(6, w + TILE, 64);
     TILE_PRODUCT(1, 4, 6);
     TILE_PRODUCT(3, 5, 6);
@@ -97,7 +107,8 @@ static void multiply_few(const Rows *rows, const Panel *p, float *c, float *tc) 
 
 static inline void widen_next(Walk *w, bf16 *to) {
   if (is_over(w)) return;
-  widen_move(w->panels[w->panel].tw + tile_at(w) * MOVE_TILE, to);
+  const Panel *p = w->panels + w->panel;
+  if (p->tw) widen_move(p->tw + tile_at(w) * MOVE_TILE, to);
   advance(w);
 }
 
@@ -132,8 +143,8 @@ static void multiply_many(const Rows *rows, const Panel *p, int64_t from, int64_
     for (int64_t t = from; t < to; t++, flow->slot++) {
       const bf16 *x = rows->x + t * TILE, *tx = rows->tx + t * TILE;
       const int64_t tile = tile_at(asked);
-      const char *next = (const char *)(asked->panels[asked->panel].w + tile * TILE);
-      const char *next_move = (const char *)(asked->panels[asked->panel].tw + tile * MOVE_TILE);
+      const Panel *later = asked->panels + asked->panel;
+      const char *next = (const char *)(later->w + tile * TILE);
       advance(asked);
       ask(next, 0, 4);
       widen_next(&flow->widened, flow->ring + (flow->slot + LAG) % RING * TILE);
@@ -142,15 +153,17 @@ static void multiply_many(const Rows *rows, const Panel *p, int64_t from, int64_
       TILE_LOAD_ONCE(6, p->w + (2 * t + half) * TILE, 64);
       TILE_PRODUCT(0, 4, 6);
       ask(next, 8, 4);
-      TILE_LOAD(7, flow->ring + flow->slot % RING * TILE, 64);
-      TILE_PRODUCT(2, 4, 7);
+      if (p->tw) {
+        TILE_LOAD(7, flow->ring + flow->slot % RING * TILE, 64);
+        TILE_PRODUCT(2, 4, 7);
+      }
       ask(next, 12, 4);
       TILE_LOAD(5, x + rows->kt * TILE, 64);
       TILE_PRODUCT(1, 5, 6);
-      ask(next_move, 0, 3);
-      TILE_PRODUCT(3, 5, 7);
+      ask_move(later, tile, 0, 3);
+      if (p->tw) TILE_PRODUCT(3, 5, 7);
       TILE_LOAD(4, tx, 64);
-      ask(next_move, 3, 3);
+      ask_move(later, tile, 3, 3);
       TILE_PRODUCT(2, 4, 6);
       TILE_LOAD(5, tx + rows->kt * TILE, 64);
       TILE_PRODUCT(3, 5, 6);
@@ -177,44 +190,51 @@ static inline void widen_move_at(const Panel *p, int64_t kt, int64_t t, int half
 static void multiply_tangent(const Rows *rows, int64_t count, const Panel *p, const Panel *after, float *tc) {
   bf16 ring[RING * TILE] ALIGNED;
   const int64_t kt = rows->kt, second = kt * TILE;
-  const int is_many = count > 16;
+  const int is_many = count > 16, is_moving = p->tw != NULL;
   piece_zero();
   for (int64_t t = 0; t < LAG / 2; t++)
-    for (int half = 0; half < 2; half++) widen_weight_at(p, kt, t, half, ring), widen_move_at(p, kt, t, half, ring);
+    for (int half = 0; half < 2; half++) {
+      widen_weight_at(p, kt, t, half, ring);
+      if (is_moving) widen_move_at(p, kt, t, half, ring);
+    }
   for (int64_t t = 0; t < kt; t++) {
     const bf16 *x = rows->x + t * TILE, *tx = rows->tx + t * TILE, *w = ring + 4 * t % RING * TILE, *tw = w + 2 * TILE;
-    const uint8_t *next = after->bytes + 2 * t * BYTE_TILE, *next_move = after->tw + 2 * t * MOVE_TILE;
+    const uint8_t *next = after->bytes + 2 * t * BYTE_TILE;
     const int64_t later = t + LAG / 2;
     ask(next, 0, 5);
-    TILE_LOAD(4, x, 64);
-    TILE_LOAD(6, tw, 64);
-    TILE_PRODUCT(0, 4, 6);
-    widen_weight_at(p, kt, later, 0, ring);
-    TILE_LOAD(7, tw + TILE, 64);
-    TILE_PRODUCT(2, 4, 7);
-    ask(next, 5, 5);
-    if (is_many) {
-      TILE_LOAD(5, x + second, 64);
-      TILE_PRODUCT(1, 5, 6);
-      TILE_PRODUCT(3, 5, 7);
+    if (is_moving) {
+      TILE_LOAD(4, x, 64);
+      TILE_LOAD(6, tw, 64);
+      TILE_PRODUCT(0, 4, 6);
     }
-    widen_weight_at(p, kt, later, 1, ring);
-    ask(next, 10, 4);
+    widen_weight_at(p, kt, later, 0, ring);
+    ask(next, 5, 5);
+    if (is_moving) {
+      TILE_LOAD(7, tw + TILE, 64);
+      TILE_PRODUCT(2, 4, 7);
+      if (is_many) {
+        TILE_LOAD(5, x + second, 64);
+        TILE_PRODUCT(1, 5, 6);
+        TILE_PRODUCT(3, 5, 7);
+      }
+    }
     TILE_LOAD(4, tx, 64);
     TILE_LOAD(6, w, 64);
     TILE_PRODUCT(0, 4, 6);
-    ask(next, 14, 4);
-    widen_move_at(p, kt, later, 0, ring);
-    ask(next_move, 0, 5);
+    widen_weight_at(p, kt, later, 1, ring);
+    ask(next, 10, 4);
     TILE_LOAD(7, w + TILE, 64);
     TILE_PRODUCT(2, 4, 7);
-    widen_move_at(p, kt, later, 1, ring);
-    ask(next_move, 5, 6);
+    if (is_moving) widen_move_at(p, kt, later, 0, ring);
+    ask(next, 14, 4);
+    ask_move(after, 2 * t, 0, 5);
     if (is_many) {
       TILE_LOAD(5, tx + second, 64);
       TILE_PRODUCT(1, 5, 6);
-      TILE_PRODUCT(3, 5, 7);
     }
+    if (is_moving) widen_move_at(p, kt, later, 1, ring);
+    ask_move(after, 2 * t, 5, 6);
+    if (is_many) TILE_PRODUCT(3, 5, 7);
   }
   TILE_STORE(0, tc, 4 * PANEL);
   TILE_STORE(2, tc + 16, 4 * PANEL);
@@ -275,7 +295,7 @@ static int64_t list_panels(const Job *job, const Range *range, int64_t kt, Panel
     const Part *part = part_of(job, p, &panel);
     for (int i = 0; i < (job->is_gated ? 2 : 1); i++, count++) {
       places[count] = p;
-      panels[count] = (Panel){.tw = (const uint8_t *)part[i].tangent.weight + panel * kt * 2 * MOVE_TILE};
+      panels[count] = (Panel){.tw = part[i].is_moving[panel] ? (const uint8_t *)part[i].tangent.weight + panel * kt * 2 * MOVE_TILE : NULL};
       if (job->has_tangent_alone) panels[count].bytes = (const uint8_t *)part[i].plain.weight + panel * kt * 2 * BYTE_TILE;
       else panels[count].w = part[i].plain.weight + panel * kt * 2 * TILE;
     }
@@ -355,11 +375,11 @@ static void task(void *arg, size_t index) {
   az_give(a);
 }
 
-/* A weight or a direction in fewer bits: the same tiles, of so many bytes. */
-static const bf16 *short_of(Ctx *c, const Job *job, const Part *part, int input, int64_t tile_bytes) {
+/* A weight or a direction in fewer bits, behind so many bytes: the same tiles, of so many bytes. */
+static const uint8_t *short_of(Ctx *c, const Job *job, const Part *part, int input, int64_t header, int64_t tile_bytes) {
   const Tensor *weight = c->in + input;
   int64_t tiles = ROUND_UP(part->n, PANEL) / 16 * (ROUND_UP(job->k, 32) / 32);
-  if (az_size(weight) * 2 != tiles * tile_bytes) az_fail(c, "a weight or direction packed in few bits has another size");
+  if (az_size(weight) * 2 != header + tiles * tile_bytes) az_fail(c, "a weight or direction packed in few bits has another size");
   return weight->data;
 }
 
@@ -386,9 +406,12 @@ static void run(Ctx *c) {
   for (int p = 0; p < job.num_parts; p++) {
     Part *part = job.part + p;
     const int at = WEIGHTS + 2 * p;
-    const bf16 *weight = job.has_tangent_alone ? short_of(c, &job, part, at, BYTE_TILE) : weight_of(c, &job, part, at);
-    part->plain = (Side){.weight = weight, .bias = c->in[BIAS + p].data};
-    part->tangent = (Side){.weight = short_of(c, &job, part, at + 1, MOVE_TILE), .bias = c->in[MOVED + BIAS + p].data};
+    part->plain.bias = c->in[BIAS + p].data;
+    part->tangent.bias = c->in[MOVED + BIAS + p].data;
+    part->plain.weight = job.has_tangent_alone ? (const bf16 *)short_of(c, &job, part, at, 0, BYTE_TILE) : weight_of(c, &job, part, at);
+    const int64_t header = ROUND_UP(ROUND_UP(part->n, PANEL) / PANEL, 64);
+    part->is_moving = short_of(c, &job, part, at + 1, header, MOVE_TILE);
+    part->tangent.weight = (const bf16 *)(part->is_moving + header);
     if (job.is_gated && p > 0) continue;
     part->tangent.y = OUT(c, job.has_tangent_alone ? p : 2 * p + 1, job.m, part->n);
     if (!job.has_tangent_alone) part->plain.y = OUT(c, 2 * p, job.m, part->n);

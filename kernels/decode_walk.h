@@ -6,10 +6,10 @@
 #define AZ_DECODE_WALK_H
 #include "short_tile.h"
 
-/* A panel of weights and where they move, as tiles; weights whose tangent alone is computed are in 8 bits. */
+/* A panel of weights, and where they move if they do, as tiles; weights whose tangent alone is computed are in 8 bits. */
 typedef struct {
   const bf16 *w;
-  const uint8_t *bytes, *tw;
+  const uint8_t *bytes, *tw; /* tw: or null */
 } Panel;
 
 /* Of more than MOST_GROUPED panels one at a time: their results go to memory, and better one by one than eight at once. */

@@ -21,16 +21,23 @@ INLINE Vec get(const float *from, int64_t n) { return n == LANES ? v_load(from) 
 #define FOR_LANES(k, n, from, to)                                                                                      \
   for (int64_t k = (from), n; n = MIN(LANES, (to)-k), k < (to); k += LANES)
 
-/* Greatest number of a row. */
-static float greatest(const float *x, int64_t width) {
-  Vec top = v_all(x[0]);
-  int64_t k = 0;
-  for (; k + LANES <= width; k += LANES) top = v_max(top, v_load(x + k));
-  float lanes[LANES] ALIGNED, most = x[0];
+/* The greatest of the lanes and of n numbers more. */
+static float greatest_of(Vec top, const float *x, int64_t n) {
+  float lanes[LANES] ALIGNED;
   v_store(lanes, top);
-  for (int i = 0; i < LANES; i++) most = lanes[i] > most ? lanes[i] : most;
-  for (; k < width; k++) most = x[k] > most ? x[k] : most;
+  float most = lanes[0];
+  for (int i = 1; i < LANES; i++) most = lanes[i] > most ? lanes[i] : most;
+  for (int64_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
   return most;
+}
+
+/* Greatest number of a row: of four vectors apart, none of which waits for another. */
+static float greatest(const float *x, int64_t width) {
+  Vec top[4] = {v_all(x[0]), v_all(x[0]), v_all(x[0]), v_all(x[0])};
+  int64_t k = 0;
+  for (; k + 4 * LANES <= width; k += 4 * LANES)
+    for (int i = 0; i < 4; i++) top[i] = v_max(top[i], v_load(x + k + i * LANES));
+  return greatest_of(v_max(v_max(top[0], top[1]), v_max(top[2], top[3])), x + k, width - k);
 }
 
 /* e^(x − most) of n numbers, zeros behind them. */
@@ -182,9 +189,9 @@ static Blocks take_blocks(int64_t width) {
   return blocks;
 }
 
-/* KL(softmax a ‖ softmax b) over what counts, b's mass being known; and the blocks of a. */
-static float divergence_of(const Choice *c, const float *a, const float *b, Mass of_b, Blocks *blocks) {
-  float most = blocks->most = greatest_counted(c, a);
+/* KL(softmax a ‖ softmax b) over what counts, b's mass and a's mode being known; and the blocks of a. */
+static float divergence_of(const Choice *c, const float *a, const float *b, Mass of_b, float most, Blocks *blocks) {
+  blocks->most = most;
   Vec sum = v_zero(), moved = v_zero();
   int64_t block = 0;
   FOR_COUNTED(k, n, c) {
@@ -206,7 +213,7 @@ static void divergence_task(void *arg, size_t row) {
   Choice all = choice_of(job, at);
   const float *b = job->other + at;
   Blocks blocks = take_blocks(job->width);
-  job->y[row] = divergence_of(&all, job->x + at, b, mass_of(&all, b, NULL, NULL), &blocks);
+  job->y[row] = divergence_of(&all, job->x + at, b, mass_of(&all, b, NULL, NULL), greatest(job->x + at, job->width), &blocks);
   az_give(blocks.totals);
 }
 
@@ -246,6 +253,21 @@ static int64_t draw(const float *x, int64_t width, float u, Blocks blocks) {
   return found;
 }
 
+/* y = a + factor·(t − mean) where it counts, a elsewhere. Returns the greatest that counts. */
+static float tilt_row(const Choice *c, const float *a, const float *t, float factor, float mean, float *y) {
+  Vec top = v_all(LOWEST);
+  int64_t whole = c->width;
+  if (c->wanted) memcpy(y, a, sizeof(float) * (size_t)c->width);
+  FOR_COUNTED(k, n, c) {
+    Vec before = get(a + k, n), after = v_add(before, v_mul(v_all(factor), v_sub(get(t + k, n), v_all(mean))));
+    if (c->wanted) after = v_where_at_least(before, v_all(c->limit), after, before);
+    put(y + k, n, after);
+    if (n < LANES) whole = k;
+    else top = v_max(top, after);
+  }
+  return greatest_of(top, y + whole, c->width - whole);
+}
+
 /* A row at a time: it is still in the cache when its divergence is measured, and when a token is drawn. */
 static void tilt_task(void *arg, size_t row) {
   const Job *job = arg;
@@ -254,15 +276,10 @@ static void tilt_task(void *arg, size_t row) {
   const float *a = job->x + at, *t = job->other + at;
   float mean, *own = job->y ? NULL : az_take(sizeof(float) * (size_t)job->width), *y = own ? own : job->y + at;
   Mass mass = mass_of(&choice, a, t, &mean);
-  if (choice.wanted) memcpy(y, a, sizeof(float) * (size_t)job->width);
-  FOR_COUNTED(k, n, &choice) {
-    Vec before = get(a + k, n);
-    Vec after = v_add(before, v_mul(v_all(job->factor[row]), v_sub(get(t + k, n), v_all(mean))));
-    put(y + k, n, choice.wanted ? v_where_at_least(before, v_all(job->limit), after, before) : after);
-  }
+  const float most = tilt_row(&choice, a, t, job->factor[row], mean, y);
   job->mean[row] = mean;
   Blocks blocks = take_blocks(job->width);
-  job->divergence[row] = divergence_of(&choice, y, a, mass, &blocks);
+  job->divergence[row] = divergence_of(&choice, y, a, mass, most, &blocks);
   if (job->drawn) job->drawn[row] = draw(y, job->width, job->uniforms[row], blocks);
   az_give(blocks.totals);
   if (own) az_give(own);

@@ -12,6 +12,8 @@ import { invariant } from '../../src/support/errors.js';
 import { median } from '../../src/support/statistics.js';
 import { encodeChat } from '../../src/tokenizer/chat.js';
 import { openTokenizer } from '../../src/tokenizer/open.js';
+import type { TrainingExample } from '../../src/training/batches.js';
+import { lossGradient } from '../../src/training/loss-gradient.js';
 import { randomModel, randomTokens, withCompiler } from './session.js';
 import { type DefencePair, defencePairs, flopPerToken } from './shapes.js';
 
@@ -36,8 +38,8 @@ const ESTIMATORS = ['central', 'jvp'] as const satisfies readonly EstimatorKind[
 export function measure(options: DefenceOptions): Promise<object> {
   const work = async (compiler: Compiler): Promise<object> => {
     const { batch, prompt, newTokens, cut = {}, estimators = ESTIMATORS } = options;
-    const { teacher, proxyModel, prompts } = await openPair(compiler, options);
-    const proxy = randomProxy(proxyModel);
+    const { teacher, proxyModel, prompts, gradient } = await openPair(compiler, options);
+    const proxy = proxyOf(gradient);
     const defences = estimators.map((estimator) => createDefence(proxyModel, proxy, { estimator }));
     const generators: readonly Generator[] = [
       createGenerator(teacher, { maxBatch: batch }),
@@ -89,6 +91,8 @@ interface Pair {
   readonly proxyModel: LanguageModel;
   /** Of `prompt` tokens each. */
   readonly prompts: readonly (readonly number[])[];
+  /** Along which the proxy moves. */
+  readonly gradient: ReadonlyMap<string, Float32Array>;
 }
 
 async function openPair(compiler: Compiler, { pair, model, batch, prompt }: DefenceOptions): Promise<Pair> {
@@ -96,10 +100,12 @@ async function openPair(compiler: Compiler, { pair, model, batch, prompt }: Defe
   if (model === undefined) {
     const { vocabSize } = shapes.teacher;
     const prompts = Array.from({ length: batch }, (_, row) => randomTokens(prompt, vocabSize, `${row}`));
+    const proxyModel = randomModel(compiler, shapes.proxy);
     return {
       teacher: randomModel(compiler, shapes.teacher),
-      proxyModel: randomModel(compiler, shapes.proxy),
+      proxyModel,
       prompts,
+      gradient: randomGradient(proxyModel),
     };
   }
   const checkpoint = await openCheckpoint(model);
@@ -114,15 +120,21 @@ async function openPair(compiler: Compiler, { pair, model, batch, prompt }: Defe
         blocks: () => undefined,
       });
     const tokenizer = openTokenizer(tokenizerSource);
-    const prompts = Array.from({ length: batch }, (_, row) => {
-      const questions = Array.from({ length: Math.ceil(prompt / QUESTION_TOKENS) }, (__, at) =>
-        question(row + at * batch),
+    const chat = (first: number, step: number) => {
+      const questions = Array.from({ length: Math.ceil(prompt / QUESTION_TOKENS) }, (_, at) =>
+        question(first + at * step),
       );
       const tokens = encodeChat(tokenizer, [{ role: 'user', content: questions.join('\n\n') }]);
-      invariant(tokens.length >= prompt, `what row ${row} is asked has ${tokens.length} tokens, not ${prompt}`);
+      invariant(tokens.length >= prompt, `question ${first} has ${tokens.length} tokens, not ${prompt}`);
       return tokens.slice(-prompt);
-    });
-    return { teacher: load(config.numLayers), proxyModel: load(shapes.proxy.numLayers), prompts };
+    };
+    const [teacher, proxyModel] = [load(config.numLayers), load(shapes.proxy.numLayers)];
+    const asked = Array.from({ length: HOLDOUT_ROWS }, (_, row) => chat(batch * 8 + row, HOLDOUT_ROWS));
+    return {
+      ...{ teacher, proxyModel },
+      prompts: Array.from({ length: batch }, (_, row) => chat(row, batch)),
+      gradient: await gradientOn(proxyModel, await answers(teacher, asked)),
+    };
   } finally {
     checkpoint.dispose();
   }
@@ -145,9 +157,37 @@ function question(row: number): string {
   );
 }
 
-/** A gradient of random signs: what it holds changes no cost. */
-function randomProxy({ parameters }: LanguageModel): ProxyArtefact {
-  const gradient = new Map([...parameters].map(([name, { data }]) => [name, data.map((_, at) => Math.sin(at) * 1e-3)]));
+/** Traces of the teacher that the gradient is taken on. */
+const HOLDOUT_ROWS = 32;
+const HOLDOUT_TOKENS = 64;
+
+async function answers(teacher: LanguageModel, asked: readonly (readonly number[])[]): Promise<TrainingExample[]> {
+  const generator = createGenerator(teacher, { maxBatch: asked.length });
+  const found: TrainingExample[] = [];
+  const requests = asked.map((promptTokens, row) => ({
+    ...{ id: String(row), promptTokens, maxTokens: HOLDOUT_TOKENS, sampler: { temperature: 1 }, seed: 0 },
+  }));
+  await generator.generate(requests, {
+    onTrace: ({ id, promptTokens, tokens }) =>
+      void found.push({ id, tokens: [...promptTokens, ...tokens], responseStart: promptTokens.length }),
+  });
+  generator.dispose();
+  return found;
+}
+
+/** What of a direction is computed depends on how large it is where: so the gradient is a real one. */
+async function gradientOn(model: LanguageModel, holdout: readonly TrainingExample[]): Promise<Pair['gradient']> {
+  const { gradient } = await lossGradient(model, holdout, { microBatchTokens: 1024 });
+  const values = new Map([...gradient].map(([name, { data }]) => [name, data.slice()]));
+  for (const tensor of gradient.values()) tensor.dispose();
+  return values;
+}
+
+/** Of random signs: every part of it is as large as every other. */
+const randomGradient = ({ parameters }: LanguageModel): Pair['gradient'] =>
+  new Map([...parameters].map(([name, { data }]) => [name, data.map((_, at) => Math.sin(at) * 1e-3)]));
+
+function proxyOf(gradient: Pair['gradient']): ProxyArtefact {
   return {
     gradient,
     gradientNorm: 1,

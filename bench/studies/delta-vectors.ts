@@ -5,6 +5,7 @@ import { derivativeReader } from '../../src/inference/derivatives.fixture.js';
 import type { Sequence } from '../../src/inference/sequence.js';
 import { createStepRunner } from '../../src/inference/step-runner.js';
 import { perturbedModel } from '../../src/methods/antidistillation/perturb.js';
+import { withoutSmallPanels } from '../../src/methods/antidistillation/small-panels.js';
 import type { LanguageModel } from '../../src/model/language-model.js';
 
 export interface ReadRow {
@@ -35,7 +36,9 @@ async function readSteps(
     tokens: [],
   })) as unknown as Sequence[];
   const { direction, precision } = options;
-  const reader = direction && derivativeReader(model, direction, { runner, batch: rows.length, precision });
+  // Of logits, whose head is the one that a sampler computes: a constant of a position changes no draw.
+  const reader =
+    direction && derivativeReader(model, direction, { runner, batch: rows.length, precision, of: 'logits' });
   const found: Float32Array[][] = rows.map(() => []);
   try {
     runner.ensure({ slots: rows.length, capacity: longest }, []);
@@ -70,8 +73,11 @@ export async function deltasOf(
 ): Promise<Float32Array[]> {
   if (epsilon === undefined) {
     const { runtime } = model.compiler;
+    // As a defence has it.
+    const whole = (name: string, into: Float32Array) => into.set(gradient.get(name)!);
+    const read = precision === 'bfloat16' ? withoutSmallPanels(model, whole) : whole;
     const direction = new Map(
-      [...model.parameters].map(([name, { shape }]) => [name, runtime.tensor('float32', shape, gradient.get(name))]),
+      [...model.parameters].map(([name, { shape }]) => [name, runtime.lazy(shape, (into) => read(name, into))]),
     );
     try {
       return await readSteps(model, rows, { precision, direction });

@@ -30,7 +30,9 @@ const isOfOne = (form: PackedForm): form is keyof typeof OF_ONE => form in OF_ON
 export function packedShape({ form, shapes }: PackedShapes): Shape {
   const rows = shapes.reduce((sum, [outputs]) => sum + roundUp(outputs, TILE), 0);
   const width = roundUp(shapes[0][1], TILE);
-  if (isOfOne(form)) return [rows * width * OF_ONE[form].ratio];
+  // A byte for each panel of a direction, up to the next line of 64.
+  const header = form === 'direction' ? roundUp(rows / TILE, 64) / 2 : 0;
+  if (isOfOne(form)) return [header + rows * width * OF_ONE[form].ratio];
   return form.endsWith('forward') ? [rows / 16, width / TILE, TILE_ELEMENTS] : [width / 16, rows / TILE, TILE_ELEMENTS];
 }
 

@@ -1,0 +1,76 @@
+/** What is left out of a gradient: the panels with the least squares a number, up to a hundredth of all squares. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { createCompiler } from '../../engine/compiler.js';
+import { openRuntime } from '../../engine/runtime/open.js';
+import { loadGoldenProxy, proxyOf } from './antidistillation.fixture.js';
+import { withoutSmallPanels } from './small-panels.js';
+
+const runtime = openRuntime({ threads: 1 });
+const compiler = createCompiler(runtime);
+after(() => {
+  compiler.dispose();
+  runtime.dispose();
+});
+
+const model = await loadGoldenProxy(compiler);
+const { gradient: real } = await proxyOf(model);
+const PANEL_ROWS = 32;
+
+const squaresOf = (values: Float32Array): number => values.reduce((sum, value) => sum + value * value, 0);
+
+/** Squares of each panel of 32 rows of a matrix, or of a vector, with their number of values. */
+function panelsOf(gradient: ReadonlyMap<string, Float32Array>) {
+  return [...model.parameters].flatMap(([name, { shape }]) => {
+    const values = gradient.get(name)!;
+    const size = shape.length === 2 ? PANEL_ROWS * shape[1] : values.length;
+    return Array.from({ length: Math.ceil(values.length / size) }, (_, index) => {
+      const panel = values.subarray(index * size, (index + 1) * size);
+      return { name, isMatrix: shape.length === 2, panel, density: squaresOf(panel) / panel.length };
+    });
+  });
+}
+
+/** Of `given`: what is read, and which panels became zero. */
+function read(given: ReadonlyMap<string, Float32Array>) {
+  const reader = withoutSmallPanels(model, (name, into) => into.set(given.get(name)!));
+  const found = new Map([...given].map(([name, values]) => [name, new Float32Array(values.length)]));
+  for (const [name, into] of found) reader(name, into);
+  const [before, now] = [panelsOf(given), panelsOf(found)];
+  const leftOut = before.filter((_, index) => now[index].panel.every((value) => value === 0));
+  for (const [index, each] of before.entries()) {
+    if (!leftOut.includes(each)) assert.deepEqual(now[index].panel, each.panel, `${each.name} is kept as it is`);
+  }
+  return { before, leftOut };
+}
+
+test('the smallest panels of a real gradient are left out, up to a hundredth of its squares; vectors stay', () => {
+  const held = runtime.ownedBytes;
+  const { before, leftOut } = read(real);
+  assert.equal(runtime.ownedBytes, held, 'no memory is kept');
+  const total = before.reduce((sum, { panel }) => sum + squaresOf(panel), 0);
+  const left = leftOut.reduce((sum, { panel }) => sum + squaresOf(panel), 0);
+  const kept = before.filter((each) => each.isMatrix && !leftOut.includes(each));
+  assert.ok(leftOut.length > 0 && leftOut.every(({ isMatrix }) => isMatrix));
+  assert.ok(left <= 0.01 * total, `${left} of ${total}`);
+  const least = kept.reduce((a, b) => (b.density < a.density ? b : a));
+  assert.ok(leftOut.every(({ density }) => density <= least.density));
+  assert.ok(left + squaresOf(least.panel) > 0.01 * total, 'one more would be too much');
+});
+
+test('a gradient of which every part is as large as every other stays whole but for a hundredth', () => {
+  const even = new Map([...real].map(([name, values]) => [name, values.map((_, index) => (index % 2 ? 1 : -1))]));
+  const { before, leftOut } = read(even);
+  const size = (panels: typeof before) => panels.reduce((sum, { panel }) => sum + panel.length, 0);
+  assert.ok(size(leftOut) <= 0.01 * size(before));
+});
+
+test('zeros are left out, not-a-numbers are not', () => {
+  const [name] = [...model.parameters].find(([, { shape }]) => shape.length === 2)!;
+  const one = new Map([...real].map(([each, values]) => [each, each === name ? values : values.map(() => 0)]));
+  const { before, leftOut } = read(one);
+  const zeros = before.filter(({ isMatrix, density }) => isMatrix && density === 0);
+  assert.ok(zeros.length > 0 && zeros.every((each) => leftOut.includes(each)));
+  const broken = new Map([...real].map(([each, values]) => [each, values.map(() => Number.NaN)]));
+  assert.deepEqual(read(broken).leftOut, []);
+});
