@@ -5,7 +5,7 @@ import { derivativeReader } from '../../src/inference/derivatives.fixture.js';
 import type { Sequence } from '../../src/inference/sequence.js';
 import { createStepRunner } from '../../src/inference/step-runner.js';
 import { perturbedModel } from '../../src/methods/antidistillation/perturb.js';
-import { withoutSmallPanels } from '../../src/methods/antidistillation/small-panels.js';
+import { directionReader } from '../../src/methods/antidistillation/small-panels.js';
 import type { LanguageModel } from '../../src/model/language-model.js';
 
 export interface ReadRow {
@@ -74,8 +74,7 @@ export async function deltasOf(
   if (epsilon === undefined) {
     const { runtime } = model.compiler;
     // As a defence has it.
-    const whole = (name: string, into: Float32Array) => into.set(gradient.get(name)!);
-    const read = precision === 'bfloat16' ? withoutSmallPanels(model, whole) : whole;
+    const read = directionReader(model, precision, (name, into) => into.set(gradient.get(name)!));
     const direction = new Map(
       [...model.parameters].map(([name, { shape }]) => [name, runtime.lazy(shape, (into) => read(name, into))]),
     );

@@ -5,7 +5,7 @@ import type { LogitsProcessor } from '../../inference/samplers/processor.js';
 import { deriveModel, type LanguageModel } from '../../model/language-model.js';
 import type { EstimatorKind } from './estimators.js';
 import type { GradientReader, ProxyArtefact } from './proxy.js';
-import { withoutSmallPanels } from './small-panels.js';
+import { directionReader } from './small-panels.js';
 import { createTilt } from './tilt.js';
 
 export interface DefenceOptions {
@@ -83,7 +83,7 @@ function companionsOf(
   try {
     if (estimator === 'jvp') {
       const { runtime, precision } = model.compiler;
-      const readDirection = precision === 'bfloat16' ? withoutSmallPanels(model, readGradient) : readGradient;
+      const readDirection = directionReader(model, precision, readGradient);
       const direction = new Map<string, Tensor<'float32'>>();
       for (const [name, { shape }] of model.parameters) {
         const read = (into: Float32Array) => readDirection(name, into);

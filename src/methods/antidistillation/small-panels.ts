@@ -2,12 +2,16 @@
  * The parts of a gradient that hardly move a proxy. Most of a gradient's squares are in few of its numbers: half of the weights of layers, and
  * nearly all tokens of a head, hold a hundredth of them. Kernels skip panels of a direction that are zero.
  */
+import type { Precision } from '../../engine/onnx/emitter.js';
 import type { LanguageModel } from '../../model/language-model.js';
 import { sizeOfShape } from '../../model/parameters.js';
 import type { GradientReader } from './proxy.js';
 
 /** Rows of a matrix that kernels compute together (kernels/decode_linear.h). */
 const PANEL_ROWS = 32;
+
+/** Numbers of the smallest proxy that is worth it. Smaller ones stay in caches, and their teachers round less than leaving out would do. */
+const FEWEST = 2 ** 23;
 
 /** Squares of what is left out, of ‖g‖²; what that does to Δ: docs/decisions/0010. */
 const LEFT_OUT = 0.01;
@@ -76,4 +80,14 @@ export function withoutSmallPanels(model: LanguageModel, readGradient: GradientR
     readGradient(name, into);
     for (const { from, to } of leftOut.get(name) ?? []) into.fill(0, from, to);
   };
+}
+
+/** The direction of the exact derivative in a precision: the gradient, in bfloat16 of large proxies without its small panels. */
+export function directionReader(
+  model: LanguageModel,
+  precision: Precision,
+  readGradient: GradientReader,
+): GradientReader {
+  const size = [...model.parameters.values()].reduce((sum, { shape }) => sum + sizeOfShape(shape), 0);
+  return precision === 'bfloat16' && size >= FEWEST ? withoutSmallPanels(model, readGradient) : readGradient;
 }
