@@ -101,12 +101,12 @@ async function openPair(compiler: Compiler, { pair, model, batch, prompt }: Defe
     const { vocabSize } = shapes.teacher;
     const prompts = Array.from({ length: batch }, (_, row) => randomTokens(prompt, vocabSize, `${row}`));
     const proxyModel = randomModel(compiler, shapes.proxy);
-    return {
-      teacher: randomModel(compiler, shapes.teacher),
-      proxyModel,
-      prompts,
-      gradient: randomGradient(proxyModel),
-    };
+    const holdout = Array.from({ length: HOLDOUT_ROWS }, (_, row) => ({
+      ...{ id: String(row), tokens: randomTokens(2 * HOLDOUT_TOKENS, vocabSize, `holdout ${row}`) },
+      responseStart: HOLDOUT_TOKENS,
+    }));
+    const gradient = await gradientOn(proxyModel, holdout);
+    return { teacher: randomModel(compiler, shapes.teacher), proxyModel, prompts, gradient };
   }
   const checkpoint = await openCheckpoint(model);
   try {
@@ -182,10 +182,6 @@ async function gradientOn(model: LanguageModel, holdout: readonly TrainingExampl
   for (const tensor of gradient.values()) tensor.dispose();
   return values;
 }
-
-/** Of random signs: every part of it is as large as every other. */
-const randomGradient = ({ parameters }: LanguageModel): Pair['gradient'] =>
-  new Map([...parameters].map(([name, { data }]) => [name, data.map((_, at) => Math.sin(at) * 1e-3)]));
 
 function proxyOf(gradient: Pair['gradient']): ProxyArtefact {
   return {

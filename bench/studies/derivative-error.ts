@@ -16,6 +16,7 @@ import { type OpenedModel, openModel } from '../../src/jobs/open-model.js';
 import { createProxy } from '../../src/methods/antidistillation/create-proxy.js';
 import { encodeExample } from '../../src/tokenizer/example.js';
 import type { TrainingExample } from '../../src/training/batches.js';
+import { describeCommit, describeMachine } from '../harness/machine.js';
 import { deltasOf, type Estimation, logitsOf, type ReadRow } from './delta-vectors.js';
 import { errorNats, meanTiltNats, sineBetween, strengthFor, supportOf } from './tilt-error.js';
 
@@ -174,7 +175,11 @@ function table(rows: readonly ErrorRow[]): string {
       row.budgetNats.toFixed(4),
     ].join(' | '),
   );
+  const { cpu, numCores, vectorExtensions } = describeMachine();
+  const { commit, isDirty } = describeCommit();
   return `# Error of Δ by estimator and precision
+
+Commit ${commit}${isDirty ? ' with uncommitted changes' : ''}; ${cpu}, ${numCores} cores, ${vectorExtensions.join(', ')}; one thread.
 
 Through the cached steps of decoding; the reference is the exact derivative in float32, λ the one that gives ${BUDGET_NATS} nats a token with it.
 sin θ: of the angle to the reference, over all ids and over those at least ${MIN_P} times as probable as the likeliest. Nats: KL(reference ‖ this)
