@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { createCompiler } from '../../engine/compiler.js';
 import { openRuntime } from '../../engine/runtime/open.js';
+import type { LanguageModel } from '../../model/language-model.js';
 import { loadGoldenProxy, proxyOf } from './antidistillation.fixture.js';
-import { withoutSmallPanels } from './small-panels.js';
+import { directionReader, withoutSmallPanels } from './small-panels.js';
 
 const runtime = openRuntime({ threads: 1 });
 const compiler = createCompiler(runtime);
@@ -73,4 +74,17 @@ test('zeros are left out, not-a-numbers are not', () => {
   assert.ok(zeros.length > 0 && zeros.every((each) => leftOut.includes(each)));
   const broken = new Map([...real].map(([each, values]) => [each, values.map(() => Number.NaN)]));
   assert.deepEqual(read(broken).leftOut, []);
+});
+
+test('the whole gradient is the direction in float32, and of small proxies', () => {
+  const decaying = (_: string, into: Float32Array) => {
+    for (let index = 0; index < into.length; index++) into[index] = 1 / (1 + index);
+  };
+  const large = { compiler, parameters: new Map([['w', { shape: [4096, 2048] }]]) } as unknown as LanguageModel;
+  assert.equal(directionReader(model, 'bfloat16', decaying), decaying);
+  assert.equal(directionReader(large, 'float32', decaying), decaying);
+  const values = new Float32Array(4096 * 2048);
+  directionReader(large, 'bfloat16', decaying)('w', values);
+  assert.equal(values[PANEL_ROWS * 2048 - 1], Math.fround(1 / (PANEL_ROWS * 2048)));
+  assert.equal(values[values.length - 1], 0);
 });
