@@ -156,10 +156,9 @@ async function checkFolder(output: string): Promise<void> {
   } catch (error) {
     throw fileError(error, 'write', output);
   }
-  if ((await readRunFile(output)) !== undefined) return;
-  // A run that was killed at its start has left a lock.
+  // A run that was killed at its start has left a lock. One that begins meanwhile writes run.json first: so that is looked for last.
   const others = (await readdir(output)).filter((name) => name !== 'lock.json' && !name.startsWith('.'));
-  if (others.length === 0) return;
+  if (others.length === 0 || (await readRunFile(output)) !== undefined) return;
   throw new ConfigError(
     `${output} holds other things (${others.slice(0, SHOWN_NAMES).join(', ')}${others.length > SHOWN_NAMES ? ', …' : ''}) and no run.json: it is no run folder. Name another one.`,
   );
