@@ -253,7 +253,7 @@ static int64_t draw(const float *x, int64_t width, float u, Blocks blocks) {
   return found;
 }
 
-/* y = a + factor·(t − mean) where it counts, a elsewhere. Returns the greatest that counts. */
+/* y = a + factor·(t − mean) where it counts, a elsewhere, which is less than any that counts. Returns the greatest. */
 static float tilt_row(const Choice *c, const float *a, const float *t, float factor, float mean, float *y) {
   Vec top = v_all(LOWEST);
   int64_t whole = c->width;

@@ -129,7 +129,9 @@ async function openPair(compiler: Compiler, { pair, model, batch, prompt }: Defe
       return tokens.slice(-prompt);
     };
     const [teacher, proxyModel] = [load(config.numLayers), load(shapes.proxy.numLayers)];
-    const asked = Array.from({ length: HOLDOUT_ROWS }, (_, row) => chat(batch * 8 + row, HOLDOUT_ROWS));
+    // Other questions than the prompts have.
+    const firstAsked = batch * Math.ceil(prompt / QUESTION_TOKENS);
+    const asked = Array.from({ length: HOLDOUT_ROWS }, (_, row) => chat(firstAsked + row, HOLDOUT_ROWS));
     return {
       ...{ teacher, proxyModel },
       prompts: Array.from({ length: batch }, (_, row) => chat(row, batch)),
