@@ -7,7 +7,7 @@ import type { Checkpoint } from './checkpoint.js';
 import type { ParameterSpec, TransformerConfig } from './config.js';
 import type { LoraConfig } from './lora.js';
 import { initialAdapter, loraNames, loraTargets, mergeAdapter } from './lora.js';
-import { initialParameter, parameterSpecs } from './parameters.js';
+import { initialParameter, parameterSpecs, sizeOfShape } from './parameters.js';
 import { rotaryTables } from './rotary-tables.js';
 
 export interface LanguageModel {
@@ -129,6 +129,18 @@ export function withLora(
   return assemble(model.compiler, model.config, parameters, lora);
 }
 
+/**
+ * The values of a parameter, for those who do not write: a copy where they are not in memory, so that what is stored in blocks stays
+ * what is computed with.
+ */
+export function valuesOf(parameter: Tensor<'float32'>): Float32Array {
+  const { shape, read } = parameter;
+  if (read === undefined) return parameter.data;
+  const values = new Float32Array(sizeOfShape(shape));
+  read(values);
+  return values;
+}
+
 /** A model of the same architecture, which shares its sessions, with parameters of its own that `fill` writes from the old ones. */
 export function deriveModel(
   model: LanguageModel,
@@ -140,7 +152,7 @@ export function deriveModel(
     for (const [name, source] of model.parameters) {
       const tensor = compiler.runtime.tensor('float32', source.shape);
       parameters.set(name, tensor);
-      fill(name, source.data, tensor.data);
+      fill(name, valuesOf(source), tensor.data);
     }
   } catch (error) {
     for (const tensor of parameters.values()) tensor.dispose();

@@ -1,6 +1,6 @@
 /** What a run is, and how it fits into memory. */
 import { createHash } from 'node:crypto';
-import type { LanguageModel } from '../model/language-model.js';
+import { type LanguageModel, valuesOf } from '../model/language-model.js';
 import { sha256, sha256OfJson } from '../support/hash.js';
 import { type TrainingExample, timeBucket } from './batches.js';
 import type { RunIdentity } from './checkpoint.js';
@@ -45,7 +45,8 @@ export const identifyParameters = (model: LanguageModel): string => sha256OfJson
 
 /** Hashes of values spread over every tensor: reading all of a large model would take seconds. */
 function sampledParameters(model: LanguageModel): [name: string, hash: string][] {
-  return [...model.parameters].map(([name, { data }]) => {
+  return [...model.parameters].map(([name, parameter]) => {
+    const data = valuesOf(parameter);
     const stride = Math.max(1, Math.floor(data.length / SAMPLED_VALUES));
     const sample = Float32Array.from({ length: Math.ceil(data.length / stride) }, (_, index) => data[index * stride]);
     return [name, sha256(new Uint8Array(sample.buffer))];

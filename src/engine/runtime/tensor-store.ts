@@ -148,7 +148,7 @@ export class TensorStore {
       const { memory } = this.resolve(bytes, 'a tensor of stored blocks');
       spec.read(ungroupRows(memory as Uint8Array, spec.format, spec.shape[0]), into);
     };
-    return this.#lateTensor(spec.shape, read, { made: { blocks: { format: spec.format, bytes } }, onDispose });
+    return this.#lateTensor(spec.shape, read, { made: { blocks: { format: spec.format, bytes }, read }, onDispose });
   }
 
   /** See `Runtime.lazy`. */

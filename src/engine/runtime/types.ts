@@ -30,7 +30,7 @@ export interface Tensor<D extends Dtype = Dtype> {
   readonly version: number;
   /** Of a tensor of `stored`: its values as they are stored, until its content may have changed. */
   readonly blocks?: StoredBlocks | undefined;
-  /** Of a tensor of `lazy`: writes its values, as long as they have not been made. */
+  /** Of a tensor of `stored` or `lazy`: writes its values, as long as they have not been made. */
   readonly read?: ((into: Float32Array) => void) | undefined;
   /** Frees the memory (views made of it become unusable). A second call does nothing. */
   dispose(): void;
@@ -145,7 +145,7 @@ export interface Runtime {
   adopt<D extends Dtype>(dtype: D, shape: Shape, data: DtypeArrays[D]): Tensor<D>;
   /**
    * Tensors that are kept as stored blocks, in one piece of memory: their values take memory of their own from when something first
-   * asks for them (`data`, or a graph that reads them as float32).
+   * asks for them (`data`, or a graph that reads them as float32). Packing asks `read` alone, as of `lazy`.
    */
   stored(specs: readonly StoredSpec[]): Tensor<'float32'>[];
   /**

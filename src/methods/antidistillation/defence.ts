@@ -111,10 +111,11 @@ function modelsOf(
   const moved = (step: number, movesBase: boolean) =>
     deriveModel(model, (name, source, into) => {
       readGradient(name, into);
+      const base = movesBase ? model.parameters.get(name)!.data : undefined;
       for (let index = 0; index < into.length; index++) {
         const change = step * into[index];
         into[index] = source[index] + change;
-        if (movesBase) source[index] -= change;
+        if (base !== undefined) base[index] -= change;
       }
     });
   if (estimator === 'forward') return [moved(epsilon, false), model];
