@@ -12,7 +12,7 @@ import { openSafetensors } from './files/safetensors.js';
 import { openShards } from './files/safetensors-shards.js';
 import { isStoredAlike, type StoredMatrix, type TensorFile } from './files/tensor-file.js';
 import { parseHuggingFaceConfig } from './hugging-face-config.js';
-import { parameterSpecs, sizeOfShape } from './parameters.js';
+import { EMBEDDING, parameterSpecs, sizeOfShape } from './parameters.js';
 
 /** A model ready to be read: every parameter is there with the right shape; no weights are in memory yet. */
 export interface Checkpoint {
@@ -193,7 +193,6 @@ function folderTokenizer(folder: string): TokenizerSource | undefined {
 const HARMLESS =
   /(^|\.)(rotary_emb\.inv_freq|self_attn\.bias|self_attn\.masked_bias|rope_freqs\.weight)$|^rope_freqs\.weight$/;
 const HEAD = 'lm_head.weight';
-const EMBEDDING = 'model.embed_tokens.weight';
 
 /** Compares the tensors with what the configuration needs: missing or misshapen ones are errors, unknown ones warnings. */
 function checkTensors(opened: Opened): { config: TransformerConfig; warnings: string[] } {

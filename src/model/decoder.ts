@@ -5,7 +5,7 @@ import type { Value } from '../engine/graph/types.js';
 import { invariant } from '../support/errors.js';
 import type { TransformerConfig } from './config.js';
 import { type LoraConfig, loraNames, loraTargets } from './lora.js';
-import { FINAL_NORM, headParameterName, parameterSpecs } from './parameters.js';
+import { EMBEDDING, FINAL_NORM, headParameterName, parameterSpecs } from './parameters.js';
 
 /** Parameters by their checkpoint names. */
 export type Weights = ReadonlyMap<string, Value>;
@@ -93,7 +93,7 @@ export function decoderHidden(
     return reshape(g, flat, [batch, time, n, headSize]);
   };
 
-  let x = gatherRows(g, weightOf('model.embed_tokens.weight'), input.tokens); // [B·T, C]
+  let x = gatherRows(g, weightOf(EMBEDDING), input.tokens); // [B·T, C]
   for (let layer = 0; layer < config.numLayers; layer++) {
     options.onLayer?.(layer, x);
     const prefix = `model.layers.${layer}`;

@@ -1,7 +1,7 @@
 import { invariant } from '../support/errors.js';
 import type { ParameterSpec, TransformerConfig } from './config.js';
 
-const EMBEDDING = 'model.embed_tokens.weight';
+export const EMBEDDING = 'model.embed_tokens.weight';
 const HEAD = 'lm_head.weight';
 /** Gain of the norm between the layers and the head. */
 export const FINAL_NORM = 'model.norm.weight';

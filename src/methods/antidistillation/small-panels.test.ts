@@ -76,11 +76,32 @@ test('zeros are left out, not-a-numbers are not', () => {
   assert.deepEqual(read(broken).leftOut, []);
 });
 
+test('an embedding stays whole, unless the head is tied to it', () => {
+  const shape = [64, 8];
+  const names = ['model.embed_tokens.weight', 'w'];
+  const parameters = new Map(names.map((name) => [name, { shape }]));
+  const small = (name: string, into: Float32Array) => void into.fill(name === 'w' ? 1 : 1e-3);
+  for (const tiedHead of [false, true]) {
+    const read = withoutSmallPanels({ compiler, parameters, config: { tiedHead } } as unknown as LanguageModel, small);
+    const [embedding, matrix] = names.map((name) => {
+      const values = new Float32Array(64 * 8);
+      read(name, values);
+      return values;
+    });
+    assert.ok(embedding.every((value) => value === (tiedHead ? 0 : Math.fround(1e-3))));
+    assert.ok(matrix.every((value) => value === 1));
+  }
+});
+
 test('the whole gradient is the direction in float32, and of small proxies', () => {
   const decaying = (_: string, into: Float32Array) => {
     for (let index = 0; index < into.length; index++) into[index] = 1 / (1 + index);
   };
-  const large = { compiler, parameters: new Map([['w', { shape: [4096, 2048] }]]) } as unknown as LanguageModel;
+  const large = {
+    compiler,
+    config: {},
+    parameters: new Map([['w', { shape: [4096, 2048] }]]),
+  } as unknown as LanguageModel;
   assert.equal(directionReader(model, 'bfloat16', decaying), decaying);
   assert.equal(directionReader(large, 'float32', decaying), decaying);
   const values = new Float32Array(4096 * 2048);

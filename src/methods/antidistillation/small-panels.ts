@@ -4,7 +4,7 @@
  */
 import type { Precision } from '../../engine/onnx/emitter.js';
 import type { LanguageModel } from '../../model/language-model.js';
-import { sizeOfShape } from '../../model/parameters.js';
+import { EMBEDDING, sizeOfShape } from '../../model/parameters.js';
 import type { GradientReader } from './proxy.js';
 
 /** Rows of a matrix that kernels compute together (kernels/decode_linear.h). */
@@ -30,8 +30,8 @@ function sumOfSquares(values: Float32Array, from: number, to: number): number {
   return sum;
 }
 
-/** All panels of matrices, and ‖g‖². The gradient is read a parameter at a time. */
-function panelsOf({ compiler, parameters }: LanguageModel, readGradient: GradientReader) {
+/** All panels of matrices that are multiplied with, and ‖g‖² of everything. The gradient is read a parameter at a time. */
+function panelsOf({ compiler, config, parameters }: LanguageModel, readGradient: GradientReader) {
   const largest = Math.max(...[...parameters.values()].map(({ shape }) => sizeOfShape(shape)));
   const memory = compiler.runtime.tensor('float32', [largest]);
   const panels: Panel[] = [];
@@ -40,12 +40,14 @@ function panelsOf({ compiler, parameters }: LanguageModel, readGradient: Gradien
     for (const [name, { shape }] of parameters) {
       const values = memory.data.subarray(0, sizeOfShape(shape));
       readGradient(name, values);
-      const size = shape.length === 2 ? PANEL_ROWS * shape[1] : values.length;
+      // Rows of an embedding are looked up; only a tied head multiplies with it.
+      const isMultiplied = shape.length === 2 && (name !== EMBEDDING || config.tiedHead);
+      const size = isMultiplied ? PANEL_ROWS * shape[1] : values.length;
       for (let from = 0; from < values.length; from += size) {
         const to = Math.min(from + size, values.length);
         const squares = sumOfSquares(values, from, to);
         total += squares;
-        if (shape.length === 2) panels.push({ name, from, to, squares });
+        if (isMultiplied) panels.push({ name, from, to, squares });
       }
     }
   } finally {
