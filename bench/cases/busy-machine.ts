@@ -5,6 +5,7 @@ import type { BenchCase, Command, GroupResult } from '../harness/types.js';
 const BESIDE = ', beside a busy process';
 const PEER = { training: 'PyTorch bfloat16', decoding: 'transformers bfloat16' };
 const [PROMPT, NEW_TOKENS, BATCH] = [16, 112, 32];
+const LLAMA_CPP = 'llama.cpp (weights of 4 bits)';
 
 /** Each alone and beside, in turns. */
 const pair = (who: string, command: Command) => [
@@ -15,6 +16,7 @@ const pair = (who: string, command: Command) => [
 const RATES: Readonly<Record<string, string>> = {
   [PEER.training]: 'tokensPerSecondMedian',
   [PEER.decoding]: 'decodeTokensPerSecondMedian',
+  [LLAMA_CPP]: 'decodeTokensPerSecondMedian',
 };
 const rateOf = (who: string, sample: Readonly<Record<string, unknown>> | undefined): number => {
   const name = who.replace(BESIDE, '');
@@ -24,16 +26,14 @@ const rateOf = (who: string, sample: Readonly<Record<string, unknown>> | undefin
 
 export const busyMachine: BenchCase = {
   name: 'busy-machine',
-  summary: 'training and decoding at 9 M in bfloat16 on two threads, alone and beside a process that keeps a core busy',
+  summary:
+    'training and decoding at 9 M and decoding SmolLM2-135M in bfloat16 on two threads, alone and beside a process that keeps a core busy',
   metrics: [],
-  groups({ seconds, peers: { python } }) {
+  groups({ seconds, model, peers: { python, llamaPython } }) {
     const threads = 2;
     const own = (name: string, options: object) =>
-      pair('azeotrope', {
-        kind: 'measure',
-        name,
-        options: { shape: 'b', threads, seconds, precision: 'bfloat16', ...options },
-      });
+      pair('azeotrope', { kind: 'measure', name, options: { threads, seconds, precision: 'bfloat16', ...options } });
+    const lengths = { prompt: PROMPT, newTokens: NEW_TOKENS };
     const decoding = {
       config: 'b',
       batch: BATCH,
@@ -48,7 +48,7 @@ export const busyMachine: BenchCase = {
         setting: 'training, 9 M',
         threads,
         series: [
-          ...own('train-step', {}),
+          ...own('train-step', { shape: 'b' }),
           ...(python === undefined
             ? []
             : pair(
@@ -61,12 +61,25 @@ export const busyMachine: BenchCase = {
         setting: `decoding, 9 M, batch ${BATCH}`,
         threads,
         series: [
-          ...own('decode', { batch: BATCH, prompt: PROMPT, newTokens: NEW_TOKENS }),
+          ...own('decode', { shape: 'b', batch: BATCH, ...lengths }),
           ...(python === undefined
             ? []
             : pair(PEER.decoding, pythonPeer(python, 'transformers_decode.py', { ...decoding, dtype: 'bfloat16' }))),
         ],
       },
+      ...(model === undefined ? [] : [1, BATCH].map((batch) => ({ model, batch }))).map(({ model, batch }) => ({
+        setting: `decoding, SmolLM2-135M, batch ${batch}`,
+        threads,
+        series: [
+          ...own('decode', { model, batch, ...lengths }),
+          ...(llamaPython === undefined
+            ? []
+            : pair(
+                LLAMA_CPP,
+                pythonPeer(llamaPython, 'llama_cpp.py', { model, batch, prompt: PROMPT, new: NEW_TOKENS, threads }),
+              )),
+        ],
+      })),
     ];
   },
   table: (results) => ({

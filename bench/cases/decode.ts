@@ -1,6 +1,6 @@
 import { pythonPeer } from '../harness/peers.js';
 import type { BenchCase } from '../harness/types.js';
-import { productCommand } from './product.js';
+import { limitsCommand } from './limits.js';
 
 const CONTEXT = 256;
 const PROMPT = 16;
@@ -15,7 +15,7 @@ export const decode: BenchCase = {
       unit: 'tokens/s',
       key: 'decodeTokensPerSecond',
       peers: { transformers: 'decodeTokensPerSecondMedian', [HALF_PEER]: 'decodeTokensPerSecondMedian' },
-      hasShare: true,
+      shares: { products: 'gflops', memory: 'readGigabytesPerSecond' },
     },
     { quantity: `decoding near context ${CONTEXT}`, unit: 'tokens/s', key: 'fullContextTokensPerSecond' },
     { quantity: 'outside the engine', unit: 'fraction of wall time', key: 'overheadFraction' },
@@ -50,7 +50,7 @@ export const decode: BenchCase = {
           setting: `${isHalf ? 'bfloat16, ' : ''}9 M, batch ${batch}`,
           threads: count,
           series: [
-            { who: 'product', command: productCommand(count) },
+            { who: 'limits', command: limitsCommand(count) },
             {
               who: 'azeotrope',
               command: { kind: 'measure' as const, name: 'decode', options: { ...options, isOverheadClocked: true } },

@@ -1,6 +1,6 @@
 import { pythonPeer } from '../harness/peers.js';
 import type { BenchCase, BenchContext, Group } from '../harness/types.js';
-import { productCommand } from './product.js';
+import { limitsCommand } from './limits.js';
 
 const HALF_PEER = 'transformers bfloat16';
 /** The same program training all weights, beside which adapters are to gain time. */
@@ -21,7 +21,7 @@ function steps({ seconds, peers: { python } }: BenchContext, threads: number, ra
     setting: `${rank === undefined ? 'all weights' : `LoRA rank ${rank}`}, SmolLM2-135M, 4×256`,
     threads,
     series: [
-      { who: 'product', command: productCommand(threads) },
+      { who: 'limits', command: limitsCommand(threads) },
       measured('azeotrope', adapters),
       ...(rank === undefined ? [] : [measured(ALL_WEIGHTS, {})]),
       ...(python === undefined ? [] : [peer(HALF_PEER, 'autocast'), peer('transformers', 'float32')]),
@@ -64,6 +64,7 @@ export const finetune: BenchCase = {
         transformers: 'tokensPerSecondMedian',
         [ALL_WEIGHTS]: 'tokensPerSecond',
       },
+      shares: { products: 'gflops' },
     },
     {
       quantity: 'peak memory',

@@ -5,14 +5,16 @@ import type { Precision } from '../../src/engine/onnx/emitter.js';
 import { nodePeer, pythonPeer } from '../harness/peers.js';
 import { runCommand } from '../harness/run-command.js';
 import type { BenchCase, BenchContext, Group } from '../harness/types.js';
-import { productCommand } from './product.js';
+import { limitsCommand } from './limits.js';
 
 const PROMPT = 64;
 const NEW_TOKENS = 128;
-/** Of the runs that are about prompts alone. */
-const LONG_PROMPT = { prompt: 256, newTokens: 8 };
+/** Of the runs after a context of some length. */
+const LONG_PROMPT = { prompt: 256, newTokens: 64 };
 const HALF_PEER = 'transformers bfloat16';
 const LLAMA_CPP = 'llama.cpp (weights of 4 bits)';
+/** The same through its binding for Node, one sequence at a time. */
+const NODE_LLAMA_CPP = 'node-llama-cpp';
 const SCORED_ROWS = 8;
 
 export const smollm2: BenchCase = {
@@ -34,17 +36,20 @@ export const smollm2: BenchCase = {
         transformers: 'decodeTokensPerSecondMedian',
         [HALF_PEER]: 'decodeTokensPerSecondMedian',
         [LLAMA_CPP]: 'decodeTokensPerSecondMedian',
+        [NODE_LLAMA_CPP]: 'decodeTokensPerSecondMedian',
       },
-      hasShare: true,
+      shares: { products: 'gflops', memory: 'readGigabytesPerSecond' },
     },
     {
       quantity: 'prompts',
       unit: 'tokens/s',
       key: 'promptTokensPerSecond',
+      shares: { products: 'promptGflops' },
       peers: {
         transformers: 'promptTokensPerSecondMedian',
         [HALF_PEER]: 'promptTokensPerSecondMedian',
         [LLAMA_CPP]: 'promptTokensPerSecondMedian',
+        [NODE_LLAMA_CPP]: 'promptTokensPerSecondMedian',
       },
     },
     {
@@ -74,7 +79,9 @@ export const smollm2: BenchCase = {
       ...(['float32', 'bfloat16'] as const).flatMap((precision) =>
         [32, 1].map((batch) => decodeGroup(context, { model, folder, threads: count, batch, precision })),
       ),
-      decodeGroup(context, { model, folder, threads: count, batch: 1, precision: 'bfloat16', ...LONG_PROMPT }),
+      ...[32, 1].map((batch) =>
+        decodeGroup(context, { model, folder, threads: count, batch, precision: 'bfloat16', ...LONG_PROMPT }),
+      ),
       {
         setting: `scoring, ${SCORED_ROWS} rows of 128`,
         threads: count,
@@ -110,7 +117,7 @@ function decodeGroup(
   const flags = { prompt, new: newTokens, threads, repeats: 1 };
   const options = { model, threads, batch, prompt, newTokens, seconds, precision };
   const series: Group['series'][number][] = [
-    { who: 'product', command: productCommand(threads) },
+    { who: 'limits', command: limitsCommand(threads) },
     { who: 'azeotrope', command: { kind: 'measure', name: 'decode', options } },
   ];
   if (peers.python !== undefined && folder !== undefined) {
@@ -123,8 +130,11 @@ function decodeGroup(
     });
     series.push({ who: isHalf ? HALF_PEER : 'transformers', command });
   }
-  if (peers.hasLlamaCpp && batch === 1) {
-    series.push({ who: LLAMA_CPP, command: nodePeer('llama_cpp.mjs', { model, ...flags }) });
+  if (peers.llamaPython !== undefined) {
+    series.push({ who: LLAMA_CPP, command: pythonPeer(peers.llamaPython, 'llama_cpp.py', { model, batch, ...flags }) });
+  }
+  if (peers.hasNodeLlamaCpp && batch === 1) {
+    series.push({ who: NODE_LLAMA_CPP, command: nodePeer('llama_cpp.mjs', { model, ...flags }) });
   }
   const length = prompt === PROMPT ? '' : `, prompt of ${prompt}`;
   return { setting: `${isHalf ? 'bfloat16, ' : ''}SmolLM2-135M, batch ${batch}${length}`, threads, series };

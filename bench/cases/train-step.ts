@@ -1,6 +1,6 @@
 import { pythonPeer } from '../harness/peers.js';
 import type { BenchCase, BenchContext, Group } from '../harness/types.js';
-import { productCommand } from './product.js';
+import { limitsCommand } from './limits.js';
 
 const SETTINGS = {
   a: '0.9 M (d128 L4 V512, 32×128)',
@@ -48,7 +48,7 @@ function group(
     setting: precision === 'float32' ? SETTINGS[shape] : `bfloat16, ${SETTINGS[shape]}`,
     threads,
     series: [
-      { who: 'product', command: productCommand(threads) },
+      { who: 'limits', command: limitsCommand(threads) },
       { who: 'azeotrope', command: { kind: 'measure', name: 'train-step', options } },
       ...peers,
     ],
@@ -75,7 +75,7 @@ function forcedGroup({ seconds, peers: { python } }: BenchContext, threads: numb
     setting: `kernels held to AVX2, ${SETTINGS[shape]}`,
     threads,
     series: [
-      { who: 'product', command: productCommand(threads) },
+      { who: 'limits', command: limitsCommand(threads) },
       { who: 'azeotrope', command: own('avx2') },
       { who: STOCK, command: own('none') },
       ...(python === undefined
@@ -106,7 +106,7 @@ export const trainStep: BenchCase = {
         [STOCK]: 'tokensPerSecond',
         [PYTORCH_AVX2]: 'tokensPerSecondMedian',
       },
-      hasShare: true,
+      shares: { products: 'gflops' },
     },
     {
       quantity: 'peak memory',

@@ -3,8 +3,8 @@ import { decode } from '../cases/decode.js';
 import { defence } from '../cases/defence.js';
 import { distill } from '../cases/distill.js';
 import { finetune } from '../cases/finetune.js';
+import { limits } from '../cases/limits.js';
 import { llamaParity } from '../cases/llama-parity.js';
-import { product } from '../cases/product.js';
 import { scaling } from '../cases/scaling.js';
 import { smollm2 } from '../cases/smollm2.js';
 import { trainStep } from '../cases/train-step.js';
@@ -12,7 +12,7 @@ import type { BenchCase } from './types.js';
 
 /** Every benchmark, in the order they run. */
 export const CASES: readonly BenchCase[] = [
-  product,
+  limits,
   trainStep,
   decode,
   defence,

@@ -3,7 +3,7 @@ import { ConfigError, messageOf } from '../../src/support/errors.js';
 
 /** Each module gives `measure(options)`. */
 const MEASUREMENTS: Readonly<Record<string, () => Promise<{ measure(options: never): Promise<object> }>>> = {
-  product: () => import('../measure/product.js'),
+  limits: () => import('../measure/limits.js'),
   'train-step': () => import('../measure/train-step.js'),
   decode: () => import('../measure/decode.js'),
   defence: () => import('../measure/defence.js'),

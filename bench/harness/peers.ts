@@ -8,24 +8,28 @@ import type { Command } from './types.js';
 export interface Peers {
   /** A Python that has torch and transformers, by AZEOTROPE_PYTHON or `python3`; undefined where there is none. */
   readonly python: string | undefined;
-  readonly hasLlamaCpp: boolean;
+  /** The same Python, if it has llama-cpp-python. */
+  readonly llamaPython: string | undefined;
+  readonly hasNodeLlamaCpp: boolean;
 }
 
 const FOLDER = fileURLToPath(new URL('../peers/', import.meta.url));
 
 /** Looks for the peers and tells which are missing and how to install them. */
 export function findPeers(log: (message: string) => void): Peers {
-  const python = process.env.AZEOTROPE_PYTHON ?? 'python3';
-  const hasTorch = spawnSync(python, ['-c', 'import torch, transformers'], { stdio: 'ignore' }).status === 0;
-  if (!hasTorch) {
+  const name = process.env.AZEOTROPE_PYTHON ?? 'python3';
+  const imports = (packages: string) => spawnSync(name, ['-c', `import ${packages}`], { stdio: 'ignore' }).status === 0;
+  const [hasTorch, hasLlamaCpp] = [imports('torch, transformers'), imports('llama_cpp')];
+  const missing = (what: string) =>
     log(
-      `PyTorch and transformers: ${python} cannot import them; running without. Install bench/peers/requirements.txt and name that Python in AZEOTROPE_PYTHON.`,
+      `${what}: ${name} cannot import it; running without. Install bench/peers/requirements.txt and name that Python in AZEOTROPE_PYTHON.`,
     );
-  }
+  if (!hasTorch) missing('PyTorch or transformers');
+  if (!hasLlamaCpp) missing('llama-cpp-python');
   const folder = process.env.AZEOTROPE_PEERS ?? FOLDER;
-  const hasLlamaCpp = existsSync(join(folder, 'node_modules', 'node-llama-cpp', 'package.json'));
-  if (!hasLlamaCpp) log(`llama.cpp: no node-llama-cpp in ${folder}; running without. npm ci --prefix bench/peers`);
-  return { python: hasTorch ? python : undefined, hasLlamaCpp };
+  const hasNodeLlamaCpp = existsSync(join(folder, 'node_modules', 'node-llama-cpp', 'package.json'));
+  if (!hasNodeLlamaCpp) log(`node-llama-cpp: not in ${folder}; running without. npm ci --prefix bench/peers`);
+  return { python: hasTorch ? name : undefined, llamaPython: hasLlamaCpp ? name : undefined, hasNodeLlamaCpp };
 }
 
 /** `true` is a flag without a value. */

@@ -3,7 +3,16 @@ import test from 'node:test';
 import { excessPerDoubling, fittedExponent, priceGrowthPerDoubling, resultRows, summarize } from './summary.js';
 import type { GroupResult, Metric } from './types.js';
 
-const METRIC: Metric = { quantity: 'speed', unit: '1/s', key: 'speed', peers: { other: 'rate' }, hasShare: true };
+const METRIC: Metric = {
+  quantity: 'speed',
+  unit: '1/s',
+  key: 'speed',
+  peers: { other: 'rate' },
+  shares: { products: 'gflops', memory: 'gigabytes' },
+};
+
+const HALF = { precision: 'bfloat16' };
+const LIMITS = { float32Gflops: 1000, bfloat16Gflops: 10, memoryGigabytesPerSecond: 4 };
 
 function resultOf(rounds: GroupResult['rounds']): GroupResult {
   return { group: { setting: 's', threads: 1, series: [] }, rounds };
@@ -17,15 +26,16 @@ test('a summary of no values is none, of some their range and median', () => {
 test('ratios and shares pair the samples of one round', () => {
   // Both slow down tenfold in the second round: within rounds the ratio stays 2, across medians it would not.
   const result = resultOf([
-    { azeotrope: { speed: 20, gflops: 5 }, other: { rate: 10 }, product: { gflops: 10 } },
-    { azeotrope: { speed: 2, gflops: 0.5 }, other: { rate: 1 }, product: { gflops: 1 } },
-    { azeotrope: { speed: 22, gflops: 6 }, product: { gflops: 10 } },
+    { azeotrope: { speed: 20, gflops: 5, ...HALF, gigabytes: 3 }, other: { rate: 10 }, limits: LIMITS },
+    { azeotrope: { speed: 2, gflops: 0.5, ...HALF }, other: { rate: 1 }, limits: { ...LIMITS, bfloat16Gflops: 1 } },
+    { azeotrope: { speed: 22, gflops: 6, ...HALF }, limits: LIMITS },
   ]);
   const [row] = resultRows('case', result, [METRIC]);
   assert.deepEqual(row.azeotrope, { n: 3, min: 2, median: 20, max: 22 });
   assert.deepEqual(row.peer, { who: 'other', n: 2, min: 1, median: 5.5, max: 10 });
   assert.deepEqual(row.ratio, { n: 2, min: 2, median: 2, max: 2 });
-  assert.deepEqual(row.shareOfProduct, { n: 3, min: 0.5, median: 0.5, max: 0.6 });
+  assert.deepEqual(row.shareOfProducts, { n: 3, min: 0.5, median: 0.5, max: 0.6 });
+  assert.deepEqual(row.shareOfMemory, { n: 1, min: 0.75, median: 0.75, max: 0.75 });
 });
 
 test('a metric whose peer is missing stands alone, and one that azeotrope did not measure is left out', () => {

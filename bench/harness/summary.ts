@@ -20,8 +20,10 @@ export interface ResultRow {
   readonly peer?: { readonly who: string } & Summary;
   /** azeotrope / peer of the same round. */
   readonly ratio?: Summary;
-  /** Share of the 1024³ product rate of the same round. */
-  readonly shareOfProduct?: Summary;
+  /** Of the rate that products of the same precision reach in the same round. */
+  readonly shareOfProducts?: Summary;
+  /** Of the rate at which memory can be read, in the same round. */
+  readonly shareOfMemory?: Summary;
 }
 
 /** Undefined for no values. */
@@ -39,6 +41,21 @@ const defined = (values: readonly (number | undefined)[]): number[] => values.fi
 const quotient = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined || b === undefined || b === 0 ? undefined : a / b;
 
+/** The limit of products is that of the precision that azeotrope computed in. */
+function sharesOf(rounds: GroupResult['rounds'], { shares }: Metric) {
+  const share = (key: string | undefined, limitOf: (sample: Sample) => string) => {
+    if (key === undefined) return undefined;
+    const each = rounds.map(({ azeotrope, limits }) => {
+      return azeotrope && quotient(numberOf(azeotrope, key), numberOf(limits, limitOf(azeotrope)));
+    });
+    return summarize(defined(each));
+  };
+  return {
+    shareOfProducts: share(shares?.products, ({ precision }) => `${precision}Gflops`),
+    shareOfMemory: share(shares?.memory, () => 'memoryGigabytesPerSecond'),
+  };
+}
+
 /** The rows of a group: one for each metric and peer; a metric without a peer's number gets one row alone. */
 export function resultRows(caseName: string, result: GroupResult, metrics: readonly Metric[]): ResultRow[] {
   const { group, rounds } = result;
@@ -50,9 +67,7 @@ export function resultRows(caseName: string, result: GroupResult, metrics: reado
     const own = rounds.map((round) => read(round.azeotrope, metric.key));
     const azeotrope = summarize(defined(own));
     if (azeotrope === undefined) return [];
-    const share = metric.hasShare
-      ? summarize(defined(rounds.map((r) => quotient(numberOf(r.azeotrope, 'gflops'), numberOf(r.product, 'gflops')))))
-      : undefined;
+    const { shareOfProducts, shareOfMemory } = sharesOf(rounds, metric);
     const row: ResultRow = {
       case: caseName,
       setting: group.setting,
@@ -60,7 +75,8 @@ export function resultRows(caseName: string, result: GroupResult, metrics: reado
       quantity: metric.quantity,
       unit: metric.unit,
       azeotrope,
-      ...(share && { shareOfProduct: share }),
+      ...(shareOfProducts && { shareOfProducts }),
+      ...(shareOfMemory && { shareOfMemory }),
     };
     const compared = Object.entries(metric.peers ?? {}).flatMap(([who, key]) => {
       const theirs = rounds.map((round) => read(round[who], key));

@@ -34,8 +34,8 @@ test('a row without a peer leaves the cells of the comparison empty', () => {
       quantity: 'q',
       unit: 'ms',
       azeotrope: { n: 1, min: 4, median: 4, max: 4 },
-      shareOfProduct: { n: 1, min: 0.5, median: 0.5, max: 0.5 },
+      shareOfProducts: { n: 1, min: 0.5, median: 0.5, max: 0.5 },
     },
   ]);
-  assert.deepEqual(rows, [['s', '2', 'q, ms', '4', '', '', '50.0 %']]);
+  assert.deepEqual(rows, [['s', '2', 'q, ms', '4', '', '', '50.0 %', '']]);
 });

@@ -26,15 +26,19 @@ const times = (value: number): string => `${value.toFixed(2)}×`;
 export function comparisonTable(title: string, rows: readonly ResultRow[]): Table {
   return {
     title,
-    header: ['setting', 'threads', 'quantity', 'azeotrope', 'peer', 'azeotrope / peer', 'share of product rate'],
-    rows: rows.map(({ setting, threads, quantity, unit, azeotrope, peer, ratio, shareOfProduct }) => [
+    header: [
+      ...['setting', 'threads', 'quantity', 'azeotrope', 'peer', 'azeotrope / peer'],
+      ...['share of products', 'share of memory'],
+    ],
+    rows: rows.map(({ setting, threads, quantity, unit, azeotrope, peer, ratio, shareOfProducts, shareOfMemory }) => [
       setting,
       String(threads),
       unit === '' ? quantity : `${quantity}, ${unit}`,
       formatSummary(azeotrope),
       peer === undefined ? '' : `${peer.who}: ${formatSummary(peer)}`,
       ratio === undefined ? '' : formatSummary(ratio, times),
-      shareOfProduct === undefined ? '' : formatSummary(shareOfProduct, percent),
+      shareOfProducts === undefined ? '' : formatSummary(shareOfProducts, percent),
+      shareOfMemory === undefined ? '' : formatSummary(shareOfMemory, percent),
     ]),
   };
 }

@@ -69,9 +69,9 @@ const BOTH = [1, 2] as const;
 
 const TARGETS: readonly Target[] = [
   atLeast(
-    'training 9 M, 1 thread: share of the product rate',
+    'training 9 M, 1 thread: share of the rate of products',
     0.65,
-    (rows) => find(rows, training('9 M', 1))?.shareOfProduct?.median,
+    (rows) => find(rows, training('9 M', 1))?.shareOfProducts?.median,
   ),
   ...BOTH.map((n) => atLeast(`training 9 M, threads ${n}: against PyTorch`, 1, ratioOf(training('9 M', n)))),
   ...BOTH.map((n) => atLeast(`training 0.9 M, threads ${n}: against PyTorch`, 1, ratioOf(training('0.9 M', n)))),
@@ -109,8 +109,22 @@ const TARGETS: readonly Target[] = [
       }),
     ),
   ),
+  ...BOTH.flatMap((n) =>
+    ['transformers bfloat16', LLAMA_CPP].map((who) =>
+      atLeast(
+        `SmolLM2-135M in bfloat16, batch 32 after 256 tokens, threads ${n}: against ${who}`,
+        2,
+        ratioOf({ ...smollm2('decoding', n), setting: 'bfloat16, SmolLM2-135M, batch 32, prompt of 256', who }),
+      ),
+    ),
+  ),
   ...BOTH.flatMap((n) => [
     atLeast(`SmolLM2-135M, batch 1, threads ${n}: against llama.cpp`, 1, ratioOf(alone('decoding', n, LLAMA_CPP))),
+    atLeast(
+      `SmolLM2-135M, batch 1 after 256 tokens, threads ${n}: against llama.cpp`,
+      1,
+      ratioOf(alone('decoding', n, LLAMA_CPP, ', prompt of 256')),
+    ),
     atMost(
       `SmolLM2-135M, batch 1, threads ${n}: peak memory against llama.cpp`,
       1,

@@ -14,7 +14,7 @@ export type Command = {
 );
 
 interface Series {
-  /** `azeotrope`, `product` (the 1024³ product of this program's runtime) or the name of a peer. */
+  /** `azeotrope`, `limits` (what the machine reaches) or the name of a peer. */
   readonly who: string;
   readonly command: Command;
 }
@@ -38,8 +38,8 @@ export interface Metric {
   readonly scale?: number;
   /** Key in the sample of each peer that measures the same. */
   readonly peers?: Readonly<Record<string, string>>;
-  /** Whether `gflops` of azeotrope's sample, against the product's, belongs to this row. */
-  readonly hasShare?: boolean;
+  /** Keys of azeotrope's sample with what it reached of the machine's limits: products in its precision (GFLOP/s), memory read (GB/s). */
+  readonly shares?: { readonly products?: string; readonly memory?: string };
 }
 
 export interface BenchContext {

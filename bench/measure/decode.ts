@@ -4,12 +4,12 @@ import type { Precision } from '../../src/engine/onnx/emitter.js';
 import { createGenerator } from '../../src/inference/generator.js';
 import { openModel } from '../../src/jobs/open-model.js';
 import type { LanguageModel } from '../../src/model/language-model.js';
-import { countParameters } from '../../src/model/parameters.js';
+import { countParameters, sizeOfShape } from '../../src/model/parameters.js';
 import { median } from '../../src/support/statistics.js';
 import { type GenerationRun, generationRates, runGeneration } from './generation.js';
 import { createProbe } from './probe.js';
 import { randomModel, withCompiler } from './session.js';
-import { flopPerToken, type ShapeName, shapeOf } from './shapes.js';
+import { flopPerToken, promptFlopPerToken, type ShapeName, shapeOf } from './shapes.js';
 
 interface DecodeOptions {
   /** A benchmark shape with random weights, or a model file or folder. */
@@ -55,6 +55,7 @@ export function measure(options: DecodeOptions): Promise<object> {
       probe.isBlocking = false;
     }
     const rates = generationRates(runs, shape);
+    const bytesPerToken = bytesPerStep(model, { ...options, context: (options.prompt + context) / 2 }) / options.batch;
     generator.dispose();
     model.dispose();
     return {
@@ -67,6 +68,8 @@ export function measure(options: DecodeOptions): Promise<object> {
         overheadFraction: 1 - median(engineMs) / median(runs.map(({ wallMs }) => wallMs)),
       }),
       gflops: (rates.decodeTokensPerSecond * flopPerToken(model.config, (options.prompt + context) / 2)) / 1e9,
+      promptGflops: (rates.promptTokensPerSecond * promptFlopPerToken(model.config, options.prompt / 2)) / 1e9,
+      readGigabytesPerSecond: (rates.decodeTokensPerSecond * bytesPerToken) / 1e9,
     };
   };
   return withCompiler(options.threads, work, options.precision);
@@ -75,6 +78,19 @@ export function measure(options: DecodeOptions): Promise<object> {
 async function open(compiler: Compiler, { shape, model }: DecodeOptions): Promise<LanguageModel> {
   if (model !== undefined) return (await openModel(model, { compiler })).model;
   return randomModel(compiler, shapeOf(shape!).config);
+}
+
+/** Weights as they are computed with, and keys and values of every row. */
+function bytesPerStep(
+  { config, parameters, compiler }: LanguageModel,
+  step: { batch: number; context: number },
+): number {
+  const width = compiler.precision === 'bfloat16' ? 2 : 4;
+  const weights = [...parameters.values()].map(
+    ({ shape, blocks }) => blocks?.bytes.shape[0] ?? width * sizeOfShape(shape),
+  );
+  const perPosition = 2 * config.numLayers * config.numKvHeads * config.headSize * width;
+  return weights.reduce((sum, bytes) => sum + bytes, 0) + step.batch * step.context * perPosition;
 }
 
 /** The same model, which no token ends. */

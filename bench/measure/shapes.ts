@@ -96,6 +96,11 @@ export function withVocabulary(name: ShapeName, vocab: number): TransformerConfi
   return decoderConfig({ ...SIZES[name], vocab });
 }
 
+/** The same of a token of a prompt, which only the last one's head follows. */
+export function promptFlopPerToken(config: TransformerConfig, context: number): number {
+  return flopPerToken(config, context) - 2 * config.vocabSize * config.hiddenSize;
+}
+
 /** Floating-point operations of the products a token needs, forward: 2 for each weight, and for each layer's T scores and T values. */
 export function flopPerToken(config: TransformerConfig, context: number): number {
   const { numLayers, numHeads, headSize } = config;

@@ -38,8 +38,8 @@ export function measure(options: Options): Promise<object> {
       ...options,
       numParameters,
       numSteps: durations.length,
-      // 2 forward and 4 backward for each parameter and token; attention is not counted, which flatters nobody.
-      gflops: (6 * numParameters * numTokens) / medianMs / 1e6,
+      // 2 forward and 4 backward for each parameter and token, 2 backward beside adapters; attention is not counted, which flatters nobody.
+      gflops: ((options.rank === undefined ? 6 : 4) * numParameters * numTokens) / medianMs / 1e6,
       tokensPerSecond: (numTokens / medianMs) * 1000,
       tokensPerSecondBest: (numTokens / bestMs) * 1000,
       firstStepMs,
