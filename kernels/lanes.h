@@ -156,12 +156,14 @@ INLINE void v_store_first(float *to, int64_t n, Vec a) {
 INLINE float v_sum(Vec a) {
 #if defined(__AVX512F__)
   return _mm512_reduce_add_ps(a.p[0]);
+#elif defined(__AVX2__)
+  const __m256 eight = a.p[0] + a.p[1];
+  const __m128 four = _mm256_castps256_ps128(eight) + _mm256_extractf128_ps(eight, 1);
+  const __m128 two = four + _mm_movehl_ps(four, four);
+  return two[0] + two[1];
 #else
-  float lanes[LANES] ALIGNED;
-  v_store(lanes, a);
-  for (int apart = LANES / 2; apart > 0; apart /= 2)
-    for (int i = 0; i < apart; i++) lanes[i] += lanes[i + apart];
-  return lanes[0];
+  const Lanes four = (a.p[0] + a.p[2]) + (a.p[1] + a.p[3]);
+  return (four[0] + four[2]) + (four[1] + four[3]);
 #endif
 }
 

@@ -1,9 +1,9 @@
-/* Linear layers of few rows in float32 against float64, on every instruction set. */
+/* Linear layers in float32 against float64, on every instruction set. */
 #include "levels.h"
 
 LEVELS(az_float_linear_ops);
 
-static const int64_t ROW_COUNTS[] = {1, 2, 3, 4, 15, 16, 17, 33, 64}, INPUTS[] = {1, 15, 16, 17, 100}, FEATURES[] = {1, 5, 12, 61};
+static const int64_t ROW_COUNTS[] = {1, 3, 4, 9, 15, 16, 17, 33, 64, 300}, INPUTS[] = {1, 15, 16, 17, 100}, FEATURES[] = {1, 5, 12, 61};
 
 static Tensor run_linear(const Op *table, Tensor x, Tensor w, Tensor bias) {
   Call call = {.table = table, .name = "FloatLinear", .in = {x, w, bias}, .num_inputs = bias.data ? 3 : 2};
@@ -28,7 +28,7 @@ static void test_products(void) {
       }
 }
 
-/* From four rows on a row is the same bits whatever rows stand beside it, and what is no number stays in its row. */
+/* A row is the same bits whatever rows stand beside it, and what is no number stays in its row. */
 static void test_rows_apart(void) {
   const int64_t k = 75, n = 31;
   Tensor x = WAVES(1, 40, k), w = WAVES(2, n, k);
@@ -36,7 +36,7 @@ static void test_rows_apart(void) {
   FLOATS(x)[9 * k] = INFINITY;
   FOR_LEVELS(at, az_float_linear_ops) {
     Tensor whole = run_linear(at->table, x, w, (Tensor){0});
-    for (int64_t count = 4; count <= 40; count += 12) {
+    for (int64_t count = 1; count <= 40; count++) {
       Tensor first = tensor_of(4, SHAPE(count, k));
       memcpy(first.data, x.data, sizeof(float) * (size_t)(count * k));
       Tensor some = run_linear(at->table, first, w, (Tensor){0});
@@ -48,7 +48,7 @@ static void test_rows_apart(void) {
 }
 
 const Test float_linear_tests[] = {
-    {"float32 linear layers of few rows are those of float64", test_products, LEVEL_PORTABLE},
+    {"float32 linear layers are those of float64", test_products, LEVEL_PORTABLE},
     {"float32 linear layers: rows keep to themselves", test_rows_apart, LEVEL_PORTABLE},
     {0},
 };

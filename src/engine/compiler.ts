@@ -99,11 +99,13 @@ export function createCompiler(runtime: Runtime, compilerOptions: CompilerOption
       precision,
       kernels: runtime.kernels.ops,
       constantWeights,
+      rowsApart: areConstant,
       stored,
       frozen: new Set(frozen),
     };
     const kept = frozen.length > 0 && !constantWeights ? `/${sha256OfJson(frozen)}` : '';
-    const variant = `${precision}${constantWeights ? '/constant' : ''}${stored.size > 0 ? `/${sha256OfJson([...stored])}` : ''}${kept}`;
+    const inference = constantWeights ? '/constant' : areConstant ? '/apart' : '';
+    const variant = `${precision}${inference}${stored.size > 0 ? `/${sha256OfJson([...stored])}` : ''}${kept}`;
     const fullKey = `${variant}/${key}`;
     let entry = known.get(fullKey);
     if (entry === undefined) {

@@ -29,6 +29,8 @@ export interface LoweringOptions {
    * made once. Default: false.
    */
   readonly constantWeights?: boolean;
+  /** Linear layers give a row the same bits whatever number of rows stands beside it; where kernels are. Default: false. */
+  readonly rowsApart?: boolean;
   /** Inputs that change less often than the graph runs: their packed forms are kept from run to run. Default: none. */
   readonly frozen?: ReadonlySet<string>;
   /** Inputs whose values are to be had as stored blocks too, by name. Default: none. */
@@ -183,6 +185,7 @@ export function createEmitter(
       precision: options.precision ?? 'float32',
       kernels: options.kernels ?? NO_KERNELS,
       constantWeights: options.constantWeights ?? false,
+      rowsApart: options.rowsApart ?? false,
       frozen: options.frozen ?? NOTHING_FROZEN,
       stored: options.stored ?? NOTHING_STORED,
     },
