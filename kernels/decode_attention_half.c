@@ -323,7 +323,7 @@ static void write_results(const Job *job, const Scratch *scratch, int64_t b, int
   }
 }
 
-/* Queries first … first + count − 1 (tokens) of a row, for the heads of a group. `next`: where keys are read after these. */
+/* Queries first … first + count − 1 (tokens) of a row, for the heads of a group. `next`: where keys are read after these, or −1. */
 static void attend(const Job *job, Scratch *scratch, int64_t b, int64_t g, int64_t first, int64_t count, int64_t next) {
   int64_t width = job->width, rep = job->heads / job->groups, rows = count * rep, slot = slot_of(job, b, g);
   bf16 row[MAX_WIDTH] ALIGNED;
@@ -390,7 +390,7 @@ static void attend_task(void *arg, size_t index) {
       configure_tiles((int)configured, (int)configured);
     }
     int64_t after = (unit + 1) / job->query_blocks;
-    attend(job, scratch, b, g, first, count, unit + 1 < to ? slot_of(job, after / job->groups, after % job->groups) : 0);
+    attend(job, scratch, b, g, first, count, unit + 1 < to ? slot_of(job, after / job->groups, after % job->groups) : -1);
   }
   if (configured) TILE_RELEASE();
   az_give(scratch);

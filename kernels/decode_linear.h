@@ -144,6 +144,7 @@ static inline void read_extents(Ctx *c, Job *job, int num_parts) {
     job->part[p].n = c->i[4 + p];
     if (!job->is_gated || p == 0) job->num_panels += ROUND_UP(job->part[p].n, PANEL) / PANEL;
   }
+  if (job->is_gated && (num_parts != 2 || job->part[0].n != job->part[1].n)) az_fail(c, "two layers of the same size are gated");
 }
 
 static inline const bf16 *weight_of(Ctx *c, const Job *job, const Part *part, int input) {

@@ -338,41 +338,73 @@ static void take_group(const Job *job, const Walk *order, const int64_t *places,
   }
 }
 
-/* A range of panels for a block of rows. */
+/* The tangent alone of panel `first`, likewise. */
+static void take_tangent(const Job *job, const Walk *order, const int64_t *places, int64_t first, const Rows *some, int64_t row,
+                         int64_t rows) {
+  float c[2 * SUMS] ALIGNED;
+  multiply_tangent(some, rows, order->panels + first, order->panels + MIN(first + 1, order->count - 1), c + SUMS);
+  finish_panel(job, places[first], c, row, rows);
+}
+
+/* A range of panels, in the order they are taken, and a block of rows as tiles. */
+typedef struct {
+  Range range;
+  Walk order;
+  Panel *panels;
+  int64_t *places; /* of the panels among those of the job; behind them in memory */
+  bf16 *x, *tx;    /* tx: behind x in memory */
+} Work;
+
+static Work begin_work(const Job *job, size_t index) {
+  const Range range = range_of(job, index);
+  const int64_t kt = ROUND_UP(job->k, 32) / 32, size = ROUND_UP(range.count, 16) * kt * 32;
+  const int64_t most = (range.to - range.from) * (job->is_gated ? 2 : 1);
+  Work work = {.range = range};
+  work.panels = az_take((sizeof(Panel) + sizeof(int64_t)) * (size_t)most);
+  work.places = (int64_t *)(work.panels + most);
+  const int64_t count = list_panels(job, &range, kt, work.panels, work.places);
+  work.order = (Walk){.panels = work.panels, .count = count, .kt = kt, .group = GROUP, .piece = PIECE};
+  if (count > MOST_GROUPED) work.order.group = job->is_gated ? 2 : 1, work.order.piece = kt;
+  if (job->has_tangent_alone) work.order.group = 1;
+  work.x = az_take(sizeof(bf16) * (size_t)(2 * size));
+  work.tx = work.x + size;
+  pack_rows(job, range.first, range.count, work.x);
+  pack_tangents(job, range.first, range.count, work.tx);
+  return work;
+}
+
+static void end_work(const Work *work) {
+  az_give(work->panels);
+  az_give(work->x);
+}
+
+/* A range of panels for a block of rows: a group for all rows, then the next. What is fetched ahead is fetched for the first rows. */
 static void task(void *arg, size_t index) {
   const Job *job = arg;
-  Range range = range_of(job, index);
-  int64_t kt = ROUND_UP(job->k, 32) / 32, size = ROUND_UP(range.count, 16) * kt * 32, most = (range.to - range.from) * (job->is_gated ? 2 : 1);
-  Panel *panels = az_take((sizeof(Panel) + sizeof(int64_t)) * (size_t)most);
-  int64_t *places = (int64_t *)(panels + most), count = list_panels(job, &range, kt, panels, places), configured = 0;
-  Walk order = {.panels = panels, .count = count, .kt = kt, .group = GROUP, .piece = PIECE}, nothing = {.panels = panels};
-  if (count > MOST_GROUPED) order.group = job->is_gated ? 2 : 1, order.piece = kt;
-  if (job->has_tangent_alone) order.group = 1;
-  Walk asked = order;
+  const Work work = begin_work(job, index);
+  const Walk *order = &work.order;
+  const Walk nothing = {.panels = work.panels};
+  const int64_t begin = work.range.first, count = work.range.count;
+  int64_t configured = 0;
+  Walk asked = *order;
   for (int i = 0; i < AHEAD; i++) advance(&asked);
-  bf16 *a = az_take(sizeof(bf16) * (size_t)(2 * size)), *ta = a + size;
-  pack_rows(job, range.first, range.count, a);
-  pack_tangents(job, range.first, range.count, ta);
   Flow flow;
-  for (int64_t first = 0; first < count; first += order.group)
-    for (int64_t r = 0; r < range.count; r += STEP) {
-      int64_t rows = MIN(STEP, range.count - r), at = r / 16 * kt * TILE, row = range.first + r;
-      Rows some = {a + at, ta + at, kt};
+  for (int64_t first = 0; first < order->count; first += order->group)
+    for (int64_t r = 0; r < count; r += STEP) {
+      const int64_t rows = MIN(STEP, count - r), at = r / 16 * order->kt * TILE;
+      const Rows some = {work.x + at, work.tx + at, order->kt};
       if (rows != configured) configure(rows);
       configured = rows;
       if (job->has_tangent_alone) {
-        float c[2 * SUMS] ALIGNED;
-        multiply_tangent(&some, rows, panels + first, panels + MIN(first + 1, count - 1), c + SUMS);
-        finish_panel(job, places[first], c, row, rows);
-      } else {
-        flow.asked = r == 0 ? asked : nothing;
-        take_group(job, &order, places, first, &some, row, rows, &flow);
-        if (r == 0) asked = flow.asked;
+        take_tangent(job, order, work.places, first, &some, begin + r, rows);
+        continue;
       }
+      flow.asked = r == 0 ? asked : nothing;
+      take_group(job, order, work.places, first, &some, begin + r, rows, &flow);
+      if (r == 0) asked = flow.asked;
     }
   TILE_RELEASE();
-  az_give(panels);
-  az_give(a);
+  end_work(&work);
 }
 
 /* A weight or a direction in fewer bits, behind so many bytes: the same tiles, of so many bytes. */

@@ -5,7 +5,8 @@
  * order, so that a row has the same bits whatever rows stand beside it.
  *
  * Up to FEW rows meet numbers as they come out of the blocks; for more, pieces (32 inputs of 16 features) are widened into the first-level cache and
- * meet all rows, of which as many inputs at a time as the second-level cache holds.
+ * meet all rows, of which as many inputs at a time as the second-level cache holds. Few rows are scaled by powers of two down to 2⁻²⁴ first, so that bits
+ * may differ where x is not zero and smaller than 2⁻¹⁰².
  */
 #include "block_lanes.h"
 

@@ -3,7 +3,7 @@
  * input features beside each other), to be widened right before their products.
  *
  * Of a direction, in 5 bits a number: sixteen exponents, one an output feature, and the codes of 16 × 32 numbers, of which every 32 of one
- * output feature share its exponent E. Code 16·s + i stands for (−1)ˢ·(i + ½)·2^(E − 126): no zero is needed, halves of a step are exact in
+ * output feature share its exponent E (a block floating-point format). Code 16·s + i stands for (−1)ˢ·(i + ½)·2^(E − 126): no zero is needed, halves of a step are exact in
  * bfloat16, and that number's bits are those of a table plus E in the exponent's place. Number j of the tile's row r (of 32) is in bits
  * 5·(r % 3) … of word j of vector r / 3; of row 15 bit i is bit 15 of vector i. E = 0 and i = 0 is zero.
  *

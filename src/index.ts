@@ -54,6 +54,7 @@ export {
   ConfigError,
   DataError,
   ModelLoadError,
+  OverflowError,
   ShapeError,
 } from './support/errors.js';
 export { createRandom, type Random } from './support/random.js';

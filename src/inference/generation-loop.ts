@@ -1,6 +1,6 @@
 /** One step after another: take requests in, do what the scheduler says, append tokens, hand finished traces out. */
 import type { Precision } from '../engine/onnx/emitter.js';
-import { BackendError } from '../support/errors.js';
+import { BackendError, OverflowError } from '../support/errors.js';
 import type { GenerationRequest } from './request.js';
 import type { Source } from './request-source.js';
 import type { LogitsProcessor } from './samplers/processor.js';
@@ -190,7 +190,9 @@ async function perform(
   const finished: Sequence[] = [];
   for (let row = 0; row < sequences.length; row++) {
     const sequence = sequences[row];
+    checkNumbers(sequence, logprobs[row]);
     for (const [name, values] of Object.entries(statistics)) {
+      checkStatistic(sequence, name, values[row]);
       const kept = sequence.statistics.get(name) ?? [];
       kept.push(values[row]);
       sequence.statistics.set(name, kept);
@@ -202,14 +204,25 @@ async function perform(
   return finished;
 }
 
-/** Appends a token, tells of it and decides whether it is the last. Errors: BackendError where the model gave no numbers. */
+/** Errors: BackendError where the model gave no numbers. */
+function checkNumbers({ id, tokens }: Sequence, logprob: number): void {
+  if (Number.isFinite(logprob)) return;
+  throw new BackendError(
+    `Row '${id}': the model's logits are not finite after ${tokens.length} tokens. Are the weights sound?`,
+  );
+}
+
+/** Of a token that was drawn, of finite logits. Errors: OverflowError where the processors made no distribution of them. */
+function checkStatistic({ id, tokens }: Sequence, name: string, value: number): void {
+  if (Number.isFinite(value)) return;
+  throw new OverflowError(
+    `Row '${id}': ${name} is not finite after ${tokens.length} tokens. Is λ too large, the step (--epsilon) too long, or the temperature too low?`,
+  );
+}
+
+/** Appends a token, tells of it and decides whether it is the last. */
 function append(sequence: Sequence, token: number, logprob: number, onToken: GenerateOptions['onToken']): void {
   const { tokens, logprobs, text, maxTokens, stopTokenIds } = sequence;
-  if (!Number.isFinite(logprob)) {
-    throw new BackendError(
-      `Row '${sequence.id}': the model's logits are not finite after ${tokens.length} tokens. Are the weights sound?`,
-    );
-  }
   sequence.numCached += 1;
   tokens.push(token);
   logprobs.push(logprob);

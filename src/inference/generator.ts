@@ -37,7 +37,7 @@ export interface Generator {
   /**
    * Generates every sample of every request. Which sequences share a batch changes no random number. One call at a time.
    * Errors: DataError and ConfigError of `checkRequest`; ConfigError where the cache would not fit; BackendError for logits
-   * that are not numbers.
+   * that are not numbers, and OverflowError where a processor made no distribution of them.
    */
   generate(
     requests: Iterable<GenerationRequest> | AsyncIterable<GenerationRequest>,

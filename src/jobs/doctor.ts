@@ -45,7 +45,7 @@ export interface Diagnosis {
   readonly bfloat16: 'bfloat16' | 'float32';
   /** Whether `--precision auto` is bfloat16. */
   readonly isHalfDefault: boolean;
-  /** Whether bfloat16 computes on matrices of GGUF files as they are stored. */
+  /** Whether sampling and scoring compute on matrices of GGUF files as they are stored. */
   readonly hasBlocks: boolean;
   /** Null where they were not asked for. */
   readonly rates: MachineRates | null;

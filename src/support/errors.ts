@@ -36,6 +36,11 @@ export class BackendError extends AzeotropeError {
   override name = 'BackendError';
 }
 
+/** A setting, such as the strength of a tilt, is beyond what float32 can compute. */
+export class OverflowError extends BackendError {
+  override name = 'OverflowError';
+}
+
 /** Throws for a broken invariant: a bug in this program, never a user's mistake. */
 export function invariant(condition: unknown, message: string): asserts condition {
   if (!condition) throw new Error(`internal: ${message}`);

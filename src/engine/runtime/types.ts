@@ -38,7 +38,7 @@ export interface Tensor<D extends Dtype = Dtype> {
 
 /** Values in blocks of a file. */
 export interface StoredBlocks {
-  /** Number of the format, as kernels know it (kernels/ggml_blocks.h). */
+  /** Number of the format, as kernels know it (kernels/ggml_formats.h). */
   readonly format: number;
   /** In the order of `block-layout.ts`. */
   readonly bytes: Tensor<'uint8'>;

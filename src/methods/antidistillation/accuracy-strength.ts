@@ -1,5 +1,6 @@
 /** How strong a tilt may be for what the teacher may lose: bisection over λ of a measure that is noisy and comes in steps. */
 import { DataError } from '../../support/errors.js';
+import { unlessOverflow } from './strength.js';
 
 export interface AccuracySearch {
   /** Accuracy that may be lost, in 0–1; above 0. */
@@ -51,7 +52,7 @@ export async function solveAccuracyLoss(
   let above: AccuracyMeasurement | undefined;
   let lambda = initial;
   while (measurements.length < maxMeasurements) {
-    const measured = { lambda, ...(await measure(lambda)) };
+    const measured = { lambda, ...(await unlessOverflow(measure(lambda), { loss: Number.NaN, nats: Number.NaN })) };
     const { loss, nats } = measured;
     measurements.push(measured);
     if (!Number.isFinite(loss) || !Number.isFinite(nats)) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { DataError } from '../../support/errors.js';
+import { DataError, OverflowError } from '../../support/errors.js';
 import { solveStrength } from './strength.js';
 
 describe('the search for a strength', () => {
@@ -39,6 +39,18 @@ describe('the search for a strength', () => {
     const reached = await solveStrength(saturating, { target: 0.3, initial: 0.01, outOfReach: 'bound' });
     assert.equal(reached.isReached, true);
     assert.ok(Math.abs(reached.value - 0.3) <= 0.03 * 0.3);
+  });
+
+  test('takes a tilt beyond float32 for the end of the search, no other error', async () => {
+    const weak = (problem: Error) => async (lambda: number) => {
+      if (lambda > 100) throw problem;
+      return 1e-3 * lambda;
+    };
+    const { isReached, lambda } = await solveStrength(weak(new OverflowError('too strong')), {
+      ...{ target: 100, initial: 1, outOfReach: 'bound' },
+    });
+    assert.deepEqual([isReached, lambda], [false, 64]);
+    await assert.rejects(solveStrength(weak(new DataError('another')), { target: 100, initial: 1 }), /another/);
   });
 
   test('ends where the measure leaps over the target, with the nearer neighbour where that is asked for', async () => {

@@ -1,5 +1,5 @@
 /** How strong a tilt must be: λ is not portable (it scales with ‖g‖, the model and τ), a budget of nats is. */
-import { DataError } from '../../support/errors.js';
+import { DataError, OverflowError } from '../../support/errors.js';
 
 export interface StrengthSearch {
   /** The value wanted, such as nats a token; above 0. */
@@ -53,7 +53,7 @@ export async function solveStrength(
   let lambda = initial;
   let stride = 1;
   while (measurements.length < maxMeasurements) {
-    const measured = { lambda, value: await measure(lambda) };
+    const measured = { lambda, value: await unlessOverflow(measure(lambda), Number.NaN) };
     const { value } = measured;
     measurements.push(measured);
     if (Math.abs(value - target) <= tolerance * target) return { lambda, value, measurements, isReached: true };
@@ -84,6 +84,16 @@ export async function solveStrength(
     `No strength gives ${target}: the nearest of ${measurements.length} tried, λ = ${nearest?.lambda.toPrecision(3)}, gives ` +
       `${nearest?.value.toPrecision(3)}. Ask for less, or use more calibration prompts.`,
   );
+}
+
+/** What a tilt measures, or `instead` where it is stronger than float32 can compute. */
+export async function unlessOverflow<T>(measured: Promise<T>, instead: T): Promise<T> {
+  try {
+    return await measured;
+  } catch (error) {
+    if (error instanceof OverflowError) return instead;
+    throw error;
+  }
 }
 
 /** λ at which log value, linear in log λ between two measurements, meets the target; never within a tenth of an end. */

@@ -10,6 +10,7 @@ import type { Sequence } from '../../inference/sequence.js';
 import type { Trace } from '../../inference/trace.js';
 import { openCheckpoint } from '../../model/checkpoint.js';
 import { type LanguageModel, loadModel } from '../../model/language-model.js';
+import { OverflowError } from '../../support/errors.js';
 import { deriveSeed, uniformAt } from '../../support/random.js';
 import { createDefence, type DefenceOptions } from './defence.js';
 import { samplingDistribution } from './distribution.js';
@@ -304,6 +305,27 @@ describe('antidistillation sampling', () => {
     const traces = await sampleDefended({ lambda: 0.3, estimator: 'central' }, {}, undefined, padded);
     assert.ok(traces.every(({ tokens }) => tokens.every((id) => id < teacher.config.vocabSize)));
   });
+
+  for (const estimator of ['jvp', 'central'] as const)
+    for (const precision of ['float32', 'bfloat16'] as const)
+      test(`${estimator}, ${precision}: a tilt beyond float32 is refused, whatever is cut`, async (t) => {
+        const own = createCompiler(runtime, { precision });
+        if (own.precision !== precision) return t.skip('no kernels for bfloat16 here');
+        const load = async (name: string) => loadModel(own, await openCheckpoint(join(families, name)));
+        const [large, small] = [await load('qwen2'), await load('llama3.2')];
+        const defence = createDefence(small, proxyOf(small), { estimator });
+        const { companions } = defence;
+        for (const sampler of [{}, { topK: 6 }, { minP: 0.2 }]) {
+          const generator = createGenerator(large, { processors: [defence.tilt(1e38)], companions });
+          await assert.rejects(
+            generator.generate(requests.map((request) => ({ ...request, sampler }))),
+            (error) => error instanceof OverflowError && /Row '\d': \w+ is not finite .* λ/.test(error.message),
+          );
+          generator.dispose();
+        }
+        defence.dispose();
+        for (const each of [large, small, own]) each.dispose();
+      });
 
   test('every setting that shapes the distribution is in the trace', async () => {
     const [trace] = await sampleDefended({

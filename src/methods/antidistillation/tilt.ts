@@ -47,9 +47,10 @@ export interface TiltOptions {
 }
 
 /**
- * Adds λΔ to the logits. Statistics of each token drawn: `delta` (its Δ) and `klNats` = KL(tilted ‖ untilted) of its distribution. A constant
- * added to all Δ of a position changes nothing that is drawn: they are counted from their mean under the untilted distribution, so that the
- * proxy's own need not be normalised, nor its head be computed where top-k, top-p or min-p leave tokens out.
+ * Adds λΔ to the logits. Statistics of each token drawn: `delta` (its Δ) and `klNats` = KL(tilted ‖ untilted) of the logits it is added to, in the
+ * order of the reference code those before temperature and cuts. A constant added to all Δ of a position changes nothing that is drawn: they are
+ * counted from their mean under the untilted distribution of these logits, so that the proxy's own need not be normalised, nor its head be
+ * computed where top-k, top-p or min-p leave tokens out.
  */
 export function createTilt(options: TiltOptions): LogitsProcessor {
   const { lambda, estimator, epsilon, order, permuted, unsharedIds = [], proxy } = options;
