@@ -132,6 +132,99 @@ static void attend(const Job *job, const Queries *q, Scratch *x) {
   if (is_moving) scatter_queries(e, q, to, x->sum, job->to);
 }
 
+/* --- the queries of one token, all of which read the same keys: lanes hold keys, then elements of values, so that none is idle */
+
+enum { STEP_QUERIES = 8, STEP_PARTS = 8 };
+
+/* Where nothing moves, and lanes of queries would mostly be idle. */
+static int is_step(const Job *job, const Queries *q) {
+  return job->extents.time == 1 && job->tq == NULL && q->count <= STEP_QUERIES && q->count < LANES / 2;
+}
+
+/* s [queries, KEYS]: scores of keys 0 … n − 1 [p_step apart] with queries [queries, D]; each sum runs over the elements in order. */
+INLINE void step_scores(const Queries *q, const float *queries, const float *k, int64_t p_step, int64_t n, int64_t size, float *s) {
+  for (int64_t j = 0; j < n; j += PART) {
+    Lanes sums[STEP_QUERIES] = {0};
+    for (int64_t d = 0; d < size; d += PART) {
+      const int64_t count = MIN(PART, size - d);
+      Lanes keys[PART];
+      for (int i = 0; i < PART; i++) {
+        const float *key = k + MIN(j + i, n - 1) * p_step + d;
+        float part[PART] ALIGNED = {0};
+        keys[i] = count == PART ? part_load(key) : part_load(memcpy(part, key, sizeof(float) * (size_t)count));
+      }
+      parts_transpose(keys);
+      for (int r = 0; r < q->count; r++)
+        for (int64_t i = 0; i < count; i++) sums[r] = part_fma(keys[i], part_all(queries[r * size + d + i]), sums[r]);
+    }
+    for (int r = 0; r < q->count; r++) part_store(s + r * KEYS + j, sums[r]);
+  }
+}
+
+/* One query's scores s [n] become weights 2^(s − most); what its sum and o [D] were before is scaled down. */
+INLINE void step_weights(float *s, int64_t n, int is_first, float *most, float *sum, float *o, int64_t size) {
+  const float before = *most;
+  for (int64_t j = 0; j < n; j++) *most = s[j] > *most ? s[j] : *most;
+  for (int64_t j = 0; j < n; j += LANES) v_store(s + j, v_exp2(v_sub(v_load(s + j), v_all(*most))));
+  float factor[LANES] ALIGNED;
+  v_store(factor, v_exp2(v_sub(v_all(before), v_all(*most))));
+  *sum *= factor[0];
+  for (int64_t j = 0; j < n; j++) *sum += s[j];
+  if (is_first) return;
+  for (int64_t d = 0; d < size; d++) o[d] *= factor[0];
+}
+
+/* o [D] (+)= Σ p·v over keys in order, `parts` vectors of it. */
+INLINE void step_values(float *o, const float *p, const float *v, int64_t p_step, int64_t n, int is_first, const int parts) {
+  Lanes sums[STEP_PARTS];
+#pragma GCC unroll 8
+  for (int i = 0; i < parts; i++) sums[i] = is_first ? (Lanes){0} : part_load(o + i * PART);
+  for (int64_t j = 0; j < n; j++) {
+    const Lanes weight = part_all(p[j]);
+#pragma GCC unroll 8
+    for (int i = 0; i < parts; i++) sums[i] = part_fma(part_load(v + j * p_step + i * PART), weight, sums[i]);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < parts; i++) part_store(o + i * PART, sums[i]);
+}
+
+/* Of all elements, the last ones one by one. */
+static void step_all_values(float *o, const float *p, const float *v, int64_t p_step, int64_t n, int is_first, int64_t size) {
+  int64_t d = 0;
+  for (; d + STEP_PARTS * PART <= size; d += STEP_PARTS * PART) step_values(o + d, p, v + d, p_step, n, is_first, STEP_PARTS);
+  for (; d + PART <= size; d += PART) step_values(o + d, p, v + d, p_step, n, is_first, 1);
+  for (; d < size; d++) {
+    Lanes sum = part_all(is_first ? 0 : o[d]);
+    for (int64_t j = 0; j < n; j++) sum = part_fma(part_all(v[j * p_step + d]), part_all(p[j]), sum);
+    o[d] = sum[0];
+  }
+}
+
+static void attend_step(const Job *job, const Queries *q, Scratch *x) {
+  const Extents *e = &job->extents;
+  const Memory *m = &job->memory;
+  const int64_t size = e->size, at = q->b * m->b_step + q->g * m->g_step, end = MAX(1, start_of(job, q->b) + 1);
+  float *queries = x->rest, *o = queries + STEP_QUERIES * size;
+  for (int r = 0; r < q->count; r++) {
+    const float *from = job->q + query_offset(e, q, r);
+    for (int64_t d = 0; d < size; d++) queries[r * size + d] = from[d] * (job->scale * LOG2_E);
+    x->most[r] = LOWEST, x->sum[r] = 0;
+  }
+  for (int64_t key = 0; key < end; key += KEYS) {
+    const int64_t n = MIN(KEYS, end - key), from = at + key * m->p_step;
+    step_scores(q, queries, m->k + from, m->p_step, n, size, x->p);
+    for (int r = 0; r < q->count; r++) {
+      float *p = x->p + r * KEYS, *result = o + r * size;
+      step_weights(p, n, key == 0, x->most + r, x->sum + r, result, size);
+      step_all_values(result, p, m->v + from, m->p_step, n, key == 0, size);
+    }
+  }
+  for (int r = 0; r < q->count; r++) {
+    float *to = job->o + query_offset(e, q, r), factor = 1.f / x->sum[r];
+    for (int64_t d = 0; d < size; d++) to[d] = o[r * size + d] * factor;
+  }
+}
+
 static void attend_task(void *arg, size_t index) {
   const Job *job = arg;
   const Extents *e = &job->extents;
@@ -144,7 +237,8 @@ static void attend_task(void *arg, size_t index) {
     return;
   }
   Scratch *x = az_take(sizeof *x + sizeof(float) * 4 * QUERIES * (size_t)e->size);
-  attend(job, &q, x);
+  if (is_step(job, &q)) attend_step(job, &q, x);
+  else attend(job, &q, x);
   az_give(x);
 }
 

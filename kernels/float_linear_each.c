@@ -24,8 +24,6 @@ typedef struct {
   int64_t m, k, n, width, features_per_task;
 } Job;
 
-INLINE Lanes part_load(const float *from) { return (Lanes) * (const Unaligned *)from; }
-
 /* Output features n … n + features − 1 of `parts` vectors of rows, from `row` on, which stand `width` apart. */
 INLINE void multiply(const Job *job, int64_t n, const int features, int64_t row, const int parts, const int64_t width) {
   const float *x = job->lanes + row * job->k, *w[MOST_FEATURES / 4];
@@ -49,7 +47,7 @@ INLINE void multiply(const Job *job, int64_t n, const int features, int64_t row,
     float columns[MOST_FEATURES][PART] ALIGNED;
 #pragma GCC unroll 12
     for (int f = 0; f < features; f++)
-      *(Unaligned *)columns[f] = (Unaligned)(sums[f][p] + part_all(job->bias ? job->bias[n + f] : 0));
+      part_store(columns[f], sums[f][p] + part_all(job->bias ? job->bias[n + f] : 0));
     float *y = job->y + (row + p * PART) * job->n + n;
     for (int64_t r = 0; r < MIN(PART, job->m - row - p * PART); r++)
       for (int f = 0; f < features; f++) y[r * job->n + f] = columns[f][r];

@@ -22,8 +22,6 @@ typedef struct {
   int is_added;
 } Product;
 
-INLINE Lanes part_load(const float *from) { return (Lanes) * (const Unaligned *)from; }
-
 /* Rows r … r + num_rows − 1, parts from `v` on: each element's additions go along s, whatever stands beside it. */
 INLINE void product_tile(const Product *x, int64_t r, int64_t v, const int num_rows, const int num_parts) {
   Lanes sums[NARROW_ROWS][TILE_PARTS];

@@ -43,6 +43,8 @@ typedef struct {
   for (int i = 0; i < PARTS; i++) y.p[i] = (expression);                                                               \
   return y
 
+INLINE Lanes part_load(const float *from) { return (Lanes) * (const Unaligned *)from; }
+INLINE void part_store(float *to, Lanes a) { *(Unaligned *)to = (Unaligned)a; }
 INLINE Vec v_zero(void) { PER_PART((Lanes){0}); }
 INLINE Vec v_load(const float *from) { PER_PART((Lanes)((const Unaligned *)from)[i]); }
 INLINE void v_store(float *to, Vec a) {
@@ -113,6 +115,54 @@ INLINE int v_any_at_least(Vec a, Vec b) {
   return found;
 #endif
 }
+/* Number j of part i becomes number i of part j. */
+INLINE void parts_transpose(Lanes rows[PART]) {
+#if defined(__AVX512F__) || defined(__AVX2__)
+#if defined(__AVX512F__)
+#define PAIR_LOW(a, b) _mm512_unpacklo_ps(a, b)
+#define PAIR_HIGH(a, b) _mm512_unpackhi_ps(a, b)
+#define FOUR_LOW(a, b) _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
+#define FOUR_HIGH(a, b) _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
+#else
+#define PAIR_LOW(a, b) _mm256_unpacklo_ps(a, b)
+#define PAIR_HIGH(a, b) _mm256_unpackhi_ps(a, b)
+#define FOUR_LOW(a, b) _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
+#define FOUR_HIGH(a, b) _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
+#endif
+  /* Within pieces of four numbers, for four rows at a time … */
+#pragma GCC unroll 4
+  for (int i = 0; i < PART; i += 4) {
+    const Lanes a = PAIR_LOW(rows[i], rows[i + 1]), b = PAIR_HIGH(rows[i], rows[i + 1]);
+    const Lanes c = PAIR_LOW(rows[i + 2], rows[i + 3]), d = PAIR_HIGH(rows[i + 2], rows[i + 3]);
+    rows[i] = FOUR_LOW(a, c), rows[i + 1] = FOUR_HIGH(a, c), rows[i + 2] = FOUR_LOW(b, d), rows[i + 3] = FOUR_HIGH(b, d);
+  }
+  /* … then the pieces. */
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+#if defined(__AVX512F__)
+    const Lanes even = _mm512_shuffle_f32x4(rows[i], rows[i + 4], 0x88), odd = _mm512_shuffle_f32x4(rows[i], rows[i + 4], 0xdd);
+    const Lanes more_even = _mm512_shuffle_f32x4(rows[i + 8], rows[i + 12], 0x88);
+    const Lanes more_odd = _mm512_shuffle_f32x4(rows[i + 8], rows[i + 12], 0xdd);
+    rows[i] = _mm512_shuffle_f32x4(even, more_even, 0x88), rows[i + 8] = _mm512_shuffle_f32x4(even, more_even, 0xdd);
+    rows[i + 4] = _mm512_shuffle_f32x4(odd, more_odd, 0x88), rows[i + 12] = _mm512_shuffle_f32x4(odd, more_odd, 0xdd);
+#else
+    const Lanes low = _mm256_permute2f128_ps(rows[i], rows[i + 4], 0x20);
+    rows[i + 4] = _mm256_permute2f128_ps(rows[i], rows[i + 4], 0x31), rows[i] = low;
+#endif
+  }
+#undef PAIR_LOW
+#undef PAIR_HIGH
+#undef FOUR_LOW
+#undef FOUR_HIGH
+#else
+  for (int i = 0; i < PART; i++)
+    for (int j = 0; j < i; j++) {
+      const float other = rows[i][j];
+      rows[i][j] = rows[j][i], rows[j][i] = other;
+    }
+#endif
+}
+
 /* x where a is at least b, else y; lane by lane. */
 INLINE Vec v_where_at_least(Vec a, Vec b, Vec x, Vec y) {
 #if defined(__AVX512F__)

@@ -129,31 +129,44 @@ async function derivatives(
   return prompts.map((_, row) => result.slice(row * width, (row + 1) * width));
 }
 
+/** Every row of every batch, chunk and score has the bits that it has alone. */
+async function assertSameBits(model: LanguageModel): Promise<void> {
+  const alone = await traces(model, { maxBatch: 1 });
+  for (const options of [{ maxBatch: 32 }, { maxBatch: 4, chunkSize: 16, prefillTokens: 32 }]) {
+    const together = await traces(model, options);
+    for (const [id, { tokens, logprobs }] of alone) {
+      assert.deepEqual(together.get(id)?.tokens, tokens, id);
+      assert.deepEqual(together.get(id)?.logprobs, logprobs, id);
+    }
+  }
+  const rows = [...alone.values()].map(({ id, promptTokens, tokens }) => ({
+    id,
+    tokens: [...promptTokens, ...tokens],
+  }));
+  for (const scorer of [createScorer(model), createScorer(model, { maxWholeRow: 16, chunkSize: 64 })]) {
+    for (const { id, logprobs } of await scorer.score(rows)) {
+      const trace = alone.get(id)!;
+      assert.deepEqual(logprobs.slice(trace.promptTokens.length), trace.logprobs, id);
+    }
+  }
+  model.dispose();
+}
+
+for (const of of [half, float]) {
+  const missing = of === half ? skip : runtime.kernels.ops.has('FloatLinear') ? false : 'no kernels here';
+  for (const name of [...Object.keys(CONFIGS), ADAPTED]) {
+    test(
+      `${name}, ${of.precision}: tokens and log-probabilities are the same bits in batches of 1, 4 and 32, in chunks of 16 and 256, and when scored`,
+      {
+        skip: missing,
+      },
+      () => assertSameBits(modelOf(name, of)),
+    );
+  }
+}
+
 describe('in bfloat16', { skip }, () => {
   for (const name of [...Object.keys(CONFIGS), ADAPTED]) {
-    test(`${name}: tokens and log-probabilities are the same bits in batches of 1, 4 and 32, in chunks of 16 and 256, and when scored`, async () => {
-      const model = modelOf(name);
-      const alone = await traces(model, { maxBatch: 1 });
-      for (const options of [{ maxBatch: 32 }, { maxBatch: 4, chunkSize: 16, prefillTokens: 32 }]) {
-        const together = await traces(model, options);
-        for (const [id, { tokens, logprobs }] of alone) {
-          assert.deepEqual(together.get(id)?.tokens, tokens, id);
-          assert.deepEqual(together.get(id)?.logprobs, logprobs, id);
-        }
-      }
-      const rows = [...alone.values()].map(({ id, promptTokens, tokens }) => ({
-        id,
-        tokens: [...promptTokens, ...tokens],
-      }));
-      for (const scorer of [createScorer(model), createScorer(model, { maxWholeRow: 16, chunkSize: 64 })]) {
-        for (const { id, logprobs } of await scorer.score(rows)) {
-          const trace = alone.get(id)!;
-          assert.deepEqual(logprobs.slice(trace.promptTokens.length), trace.logprobs, id);
-        }
-      }
-      model.dispose();
-    });
-
     test(`${name}: log-probabilities are those of float32 within 3 % of their spread`, async () => {
       const [model, exact] = [modelOf(name), modelOf(name, float)];
       const rows = requests().map(({ id, promptTokens }) => ({ id, tokens: promptTokens }));

@@ -5,7 +5,7 @@ import { HEADS_FIRST, MASKED, unstackHeads } from './attention.js';
 import { add, cast, INT64, mul, product, reshape, softmax, sub, sum, transpose } from './primitives.js';
 
 /** The runtime's own decode attention takes head sizes that are multiples of this. */
-export const FUSED_HEAD_SIZE_MULTIPLE = 16;
+const FUSED_HEAD_SIZE_MULTIPLE = 16;
 
 export function lowerCachedAttention(e: Emitter, node: Node<'cachedAttention'>): Name[] {
   const headSize = node.inputs[0].shape[3];

@@ -5,7 +5,6 @@
 import type { OpKind } from '../../graph/catalogue.js';
 import type { Node, Value } from '../../graph/types.js';
 import type { Emitter } from '../emitter.js';
-import { FUSED_HEAD_SIZE_MULTIPLE } from '../lowerings/cached-attention.js';
 import type { Attribute } from '../model-writer.js';
 
 /** Emits one float32 kernel on the node's `inputs`; declines where the runtime has none of that name. */
@@ -54,17 +53,8 @@ export function floatAttentionTangent(e: Emitter, { inputs, outputs, params }: N
   return emitFloat(e, 'FloatAttentionTangent', { inputs: [q, k, v, ...moved], outputs }, scaled(params));
 }
 
-/**
- * Steps of this many rows and more are left to the runtime's own node where that takes the head size: over 256 positions of 32 rows a
- * whole step of decoding takes 15.6 ms with it, 22 with the kernel.
- */
-const MANY_ROWS = 8;
-
 /** Each row is read to its own length: the greatest one is not needed. */
-export function floatCachedAttention(e: Emitter, { inputs, outputs, params }: Node<'cachedAttention'>): boolean {
-  const [batch, time, , headSize] = inputs[0].shape;
-  if (time === 1 && batch >= MANY_ROWS && headSize % FUSED_HEAD_SIZE_MULTIPLE === 0) return false;
-  return emitFloat(e, 'FloatCachedAttention', { inputs: inputs.slice(0, 6), outputs }, cached(params));
-}
+export const floatCachedAttention = (e: Emitter, { inputs, outputs, params }: Node<'cachedAttention'>): boolean =>
+  emitFloat(e, 'FloatCachedAttention', { inputs: inputs.slice(0, 6), outputs }, cached(params));
 
 export const floatCachedAttentionTangent = same<'cachedAttentionTangent'>('FloatCachedAttentionTangent', cached);
