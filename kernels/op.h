@@ -39,7 +39,7 @@ typedef struct {
 } Tensor;
 
 /* Instruction sets, each containing those before it. */
-typedef enum { LEVEL_NONE, LEVEL_PORTABLE, LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX } Level;
+typedef enum { LEVEL_NONE, LEVEL_PORTABLE, LEVEL_AVX2, LEVEL_AVX512, LEVEL_AVX512BF16, LEVEL_AMX } Level;
 
 typedef struct Ctx Ctx;
 

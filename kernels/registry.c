@@ -21,18 +21,18 @@ static const Op *const families[] = {
 };
 
 /*
- * Files that are compiled for each instruction set have a table for each: portable, AVX2, AVX-512, and those of bfloat16 one for matrix
- * units.
+ * Files that are compiled for each instruction set have a table for each: portable, AVX2, AVX-512, and those of bfloat16 one for AVX-512
+ * with bfloat16 and one for matrix units.
  */
 #if defined(__x86_64__)
 #define DECLARE_FLOAT(name) extern const Op name##_portable[], name##_avx2[], name##_avx512[];
-#define DECLARE_HALF(name) DECLARE_FLOAT(name) extern const Op name##_amx[];
-#define FLOAT(name) {name##_portable, name##_avx2, name##_avx512, name##_avx512},
-#define HALF(name) {name##_portable, name##_avx2, name##_avx512, name##_amx},
+#define DECLARE_HALF(name) DECLARE_FLOAT(name) extern const Op name##_avx512bf16[], name##_amx[];
+#define FLOAT(name) {name##_portable, name##_avx2, name##_avx512, name##_avx512, name##_avx512},
+#define HALF(name) {name##_portable, name##_avx2, name##_avx512, name##_avx512bf16, name##_amx},
 #else
 #define DECLARE_FLOAT(name) extern const Op name##_portable[];
 #define DECLARE_HALF(name) DECLARE_FLOAT(name)
-#define FLOAT(name) {name##_portable, name##_portable, name##_portable, name##_portable},
+#define FLOAT(name) {name##_portable, name##_portable, name##_portable, name##_portable, name##_portable},
 #define HALF(name) FLOAT(name)
 #endif
 #define FLOAT_FAMILIES(each)                                                                                           \
@@ -110,8 +110,8 @@ static Level detect(void) {
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
       !__builtin_cpu_supports("avx512dq"))
     return LEVEL_AVX2;
-  if (!__builtin_cpu_supports("avx512bf16") || !__builtin_cpu_supports("avx512vbmi") || !has_amx())
-    return LEVEL_AVX512;
+  if (!__builtin_cpu_supports("avx512bf16")) return LEVEL_AVX512;
+  if (!__builtin_cpu_supports("avx512vbmi") || !has_amx()) return LEVEL_AVX512BF16;
   return LEVEL_AMX;
 #else
   return LEVEL_PORTABLE;

@@ -7,6 +7,10 @@
  * products are summed apart, in order, by fused multiply-adds from 0, and then both sums are added to the element: the matrix unit does
  * exactly that, and so do the vectors (where they multiply and add in one rounding), so the bits are the same. Numbers below the normal
  * ones are the exception: the matrix unit takes them for zeros. A row of the sum depends on its row of the left operand alone.
+ *
+ * Vectors with an instruction for pairs of bfloat16 (AVX512_BF16) sum the 32 products pair by pair from 0 before they add them to the
+ * element: bits of their own, the same for a row wherever it stands. They read operands where they lie, so what a tile was loaded from stays
+ * as it is until the tile's last product.
  */
 #ifndef AZ_TILE_UNIT_H
 #define AZ_TILE_UNIT_H

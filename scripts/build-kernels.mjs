@@ -2,8 +2,8 @@
 // Never fails an installation: without a compiler, or where compiling fails, one line says so and the program runs with the
 // library that the package ships for this platform (kernels/prebuilt/<platform>-<arch>/), or on the portable path.
 // The name of a file tells what it is compiled for: `…_each.c` for every instruction set, each with a table of its own, `…_half.c`
-// (bfloat16) for matrix units too; `…_amx.c` for these alone; others for any machine. CC names the compiler; a cross compiler builds
-// for its own target.
+// (bfloat16) for AVX-512 with bfloat16 and for matrix units too; `…_amx.c` for matrix units alone; others for any machine. CC names the
+// compiler; a cross compiler builds for its own target.
 // Flags: --check exits 1 where the library cannot be built; --output=DIR builds there; --cflags="…" adds flags (sanitizers);
 // --tests builds DIR/kernel-tests from kernels/test/*.c instead of a library; --prebuilt also puts the library where a package ships
 // it for the compiler's target.
@@ -46,6 +46,7 @@ const BY_LEVEL = {
     ...['-mavx512bf16', '-mavx512vbmi', '-mamx-tile', '-mamx-bf16', '-mamx-int8', '-mavx512vnni'],
     '-mtune=sapphirerapids',
   ],
+  avx512bf16: [...AVX512, '-mavx512bf16', '-mtune=skylake-avx512'],
   avx512: [...AVX512, '-mtune=skylake-avx512'],
   avx2: ['-mavx2', '-mfma', '-mbmi2', '-mf16c', '-mtune=haswell'],
   portable: [],
@@ -80,7 +81,8 @@ function objectsOf(file) {
   const stem = file.slice(0, -2).replaceAll('/', '_');
   if (suffix === undefined) return [{ file, object: `${output}${stem}.o`, flags: REORDERING }];
   if (suffix === 'amx') return isX64 ? [{ file, object: `${output}${stem}.o`, flags: BY_LEVEL.amx }] : [];
-  const levels = isX64 ? ['portable', 'avx2', 'avx512', ...(suffix === 'half' ? ['amx'] : [])] : ['portable'];
+  const onHalf = suffix === 'half' ? ['avx512bf16', 'amx'] : [];
+  const levels = isX64 ? ['portable', 'avx2', 'avx512', ...onHalf] : ['portable'];
   const rounding = suffix === 'each' ? AS_WRITTEN : [];
   return levels.map((level) => ({
     file,

@@ -139,11 +139,12 @@ int has_level(Level level) {
   if (level >= LEVEL_AVX512 && !(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")))
     return 0;
+  if (level >= LEVEL_AVX512BF16 && !__builtin_cpu_supports("avx512bf16")) return 0;
   if (level < LEVEL_AMX) return 1;
 #if defined(__linux__)
   unsigned a, b, c, d;
   __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
-  return __builtin_cpu_supports("avx512bf16") && d >> 22 & 1 && d >> 24 & 1 && syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+  return d >> 22 & 1 && d >> 24 & 1 && syscall(SYS_arch_prctl, 0x1023, 18) == 0;
 #else
   return 0;
 #endif
@@ -220,7 +221,7 @@ void check_same(const char *what, Tensor a, Tensor b, size_t bytes) {
 }
 
 void begin_level(Level level) {
-  static const char *const names[] = {"", " (portable)", " (avx2)", " (avx512)", " (amx)"};
+  static const char *const names[] = {"", " (portable)", " (avx2)", " (avx512)", " (avx512bf16)", " (amx)"};
   release_all();
   running_level = names[level];
 }

@@ -26,14 +26,15 @@ typedef struct {
     if (has_level(at->level))
 
 /*
- * Families of bfloat16 have a table for matrix units too. A test of them runs at one level, `half_level`, where TABLE(family) is the
- * family's table; AT_EACH_LEVEL(test) makes test_each of it, which runs it at all levels of this machine.
+ * Families of bfloat16 have tables for AVX-512 with bfloat16 and for matrix units too. A test of them runs at one level, `half_level`,
+ * where TABLE(family) is the family's table; AT_EACH_LEVEL(test) makes test_each of it, which runs it at all levels of this machine.
  */
 static Level half_level __attribute__((unused));
 #if defined(__x86_64__)
 #define HALF_FAMILY(family)                                                                                            \
-  extern const Op family##_portable[], family##_avx2[], family##_avx512[], family##_amx[];                             \
-  static const Op *const family##_tables[] = {NULL, family##_portable, family##_avx2, family##_avx512, family##_amx}
+  extern const Op family##_portable[], family##_avx2[], family##_avx512[], family##_avx512bf16[], family##_amx[];      \
+  static const Op *const family##_tables[] = {NULL,           family##_portable,   family##_avx2,                      \
+                                              family##_avx512, family##_avx512bf16, family##_amx}
 #else
 #define HALF_FAMILY(family)                                                                                            \
   extern const Op family##_portable[];                                                                                 \

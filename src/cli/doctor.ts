@@ -24,6 +24,7 @@ const LEVELS: Record<Diagnosis['kernels']['level'], string> = {
   portable: 'portable C',
   avx2: 'AVX2',
   avx512: 'AVX-512',
+  avx512bf16: 'AVX-512 with bfloat16 products (AVX512_BF16)',
   amx: 'AVX-512 and bfloat16 matrix units (AMX)',
 };
 

@@ -164,7 +164,7 @@ export const runSchema = z.strictObject({
     .enum(['auto', 'float32', 'bfloat16'])
     .default('auto')
     .describe(
-      'of all that samples, scores and trains; auto: bfloat16 where this machine has matrix units for it; gradients of proxies are float32',
+      'of all that samples, scores and trains; auto: bfloat16 where this machine has matrix units or AVX-512 for it; gradients of proxies are float32',
     ),
   workers: count().optional().describe('processes that compute; default: one for each core, within the memory'),
   threads: count().optional().describe('threads of each; default: the cores divided among the workers'),

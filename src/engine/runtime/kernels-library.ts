@@ -6,14 +6,14 @@ import type koffiModule from 'koffi';
 import { ConfigError, messageOf } from '../../support/errors.js';
 
 /** Instruction sets that kernels are written for, least first; each contains those before it. */
-const KERNEL_LEVELS = ['none', 'portable', 'avx2', 'avx512', 'amx'] as const;
+const KERNEL_LEVELS = ['none', 'portable', 'avx2', 'avx512', 'avx512bf16', 'amx'] as const;
 export type KernelLevel = (typeof KERNEL_LEVELS)[number];
 
 /**
  * Where bfloat16 is as fast as float32 in training and faster in decoding (docs/kernels.md). Below, its products cost more than the
  * runtime's float32 ones, and only steps of few rows, which wait for memory, gain.
  */
-const HALF_LEVELS: ReadonlySet<KernelLevel> = new Set(['avx512', 'amx']);
+const HALF_LEVELS: ReadonlySet<KernelLevel> = new Set(['avx512', 'avx512bf16', 'amx']);
 
 /** Whether there are kernels of bfloat16, and they are faster than float32. */
 export const prefersHalf = ({ level, ops }: Pick<Kernels, 'level' | 'ops'>): boolean =>
