@@ -129,7 +129,7 @@ static void forward_head(const Attention *j, long b, long h, const bf16 *k_rows,
   float scores[FORWARD_KEYS * 32] ALIGNED, sums[MAX_HEAD * 32] ALIGNED;
   bf16 p[FORWARD_KEYS * 32] ALIGNED; /* [2 tiles of queries][chunk/32][512] */
   for (long q0 = 0; q0 < j->time; q0 += 32) {
-    Vec max0 = v_all(LOWEST), max1 = max0, total0 = v_zero(), total1 = total0;
+    Vec max0 = v_all(-INFINITY), max1 = max0, total0 = v_zero(), total1 = total0;
     const bf16 *q = q_right + q0 / 16 * steps * TILE;
     for (long k0 = 0; k0 <= q0; k0 += FORWARD_KEYS) {
       const long pieces = MIN(FORWARD_KEYS / 32, (q0 + 32 - k0) / 32);
@@ -142,7 +142,7 @@ static void forward_head(const Attention *j, long b, long h, const bf16 *k_rows,
       if (k0 + pieces * 32 > q0) /* the piece on the diagonal */
         for (int k = 0; k < 32; k++) {
           float *s = scores + (q0 - k0 + k) * 32;
-          const Vec lowest = v_all(LOWEST);
+          const Vec lowest = v_all(-INFINITY);
           v_store(s, v_first_of(v_first(k), lowest, v_load(s)));
           if (k > 16)
             v_store(s + 16, v_first_of(k - 16, lowest, v_load(s + 16)));

@@ -10,6 +10,7 @@
  * Cache, width W = D rounded up to 32: keys [B, K, S/16, W/2, 16, 2], values [B, K, S/2, W, 2]: tiles as the products take them.
  * Where a block of 32 positions begins, the rest of it is cleared, so that what is read behind a row's length is finite.
  */
+#include <math.h>
 #include "tile.h"
 
 /*
@@ -195,7 +196,7 @@ static void score_with_tangent(const Job *job, Scratch *scratch, int64_t at, int
  * factor for what was summed before.
  */
 static __attribute__((noinline)) float weigh(Running *running, float *s, int64_t count, int64_t visible, bf16 *p) {
-  Vec lowest = v_all(-1e30f), top = lowest;
+  Vec lowest = v_all(-INFINITY), top = lowest;
   for (int64_t k = 0; k < count; k += 16) {
     Vec v = v_first_of(v_first(visible - k), v_load(s + k), lowest);
     v_store(s + k, v);
@@ -335,7 +336,7 @@ static void attend(const Job *job, Scratch *scratch, int64_t b, int64_t g, int64
       place(job, job->tangent.q + at, token, 1, job->scale * LOG2_E, row);
       for (int64_t d = 0; d < width; d += 32) memcpy(scratch->query_tangents + d * 16 + r * 32, row + d, 64);
     }
-    scratch->running[r] = (Running){-1e30f, v_zero(), v_zero()};
+    scratch->running[r] = (Running){-INFINITY, v_zero(), v_zero()};
   }
   memset(scratch->sums, 0, sizeof(float) * (size_t)(rows * width));
   if (job->has_tangent) memset(scratch->sum_tangents, 0, sizeof(float) * (size_t)(rows * width));

@@ -4,7 +4,7 @@
  */
 #ifndef AZ_FLOAT_ATTENTION_H
 #define AZ_FLOAT_ATTENTION_H
-#include <stdlib.h>
+#include <math.h>
 #include "float_product.h"
 
 enum { QUERIES = 32, VECS = QUERIES / LANES, KEYS = 64 };

@@ -33,9 +33,9 @@ static void copy_rows(const Extents *e, const Queries *q, const float *x, float 
 static void normalise(const Queries *q, Scratch *x, int64_t end) {
   for (int v = 0; v < q->vecs; v++) {
     float *s = x->p + v * LANES;
-    Vec visible = v_load(x->visible + v * LANES), most = v_all(LOWEST), sum = v_zero();
+    Vec visible = v_load(x->visible + v * LANES), most = v_all(-INFINITY), sum = v_zero();
     for (int64_t j = 0; j < end; j++) {
-      Vec score = v_where_below(v_all((float)j), visible, v_load(s + j * QUERIES), v_all(LOWEST));
+      Vec score = v_where_below(v_all((float)j), visible, v_load(s + j * QUERIES), v_all(-INFINITY));
       v_store(s + j * QUERIES, score);
       most = v_max(most, score);
     }

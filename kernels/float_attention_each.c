@@ -45,7 +45,7 @@ static void weigh(const Job *job, const Queries *q, Scratch *x, int64_t key, int
     float *s = x->p + v * LANES;
     Vec visible = v_load(x->visible + v * LANES), before = v_load(x->most + v * LANES), most = before;
     for (int64_t j = 0; j < n; j++) {
-      Vec score = v_where_below(v_all((float)(key + j)), visible, v_load(s + j * QUERIES), v_all(LOWEST));
+      Vec score = v_where_below(v_all((float)(key + j)), visible, v_load(s + j * QUERIES), v_all(-INFINITY));
       v_store(s + j * QUERIES, score);
       most = v_max(most, score);
     }
@@ -101,7 +101,7 @@ static void attend(const Job *job, const Queries *q, Scratch *x) {
     int64_t token = MIN(query_token(e, q, MIN(lane, q->count - 1)), tokens - 1), visible = MAX(1, start + token + 1);
     x->visible[lane] = (float)visible;
     end = MAX(end, visible);
-    x->most[lane] = LOWEST;
+    x->most[lane] = -INFINITY;
     x->sum[lane] = x->moved_sum[lane] = 0;
   }
   for (int64_t key = 0; key < end; key += KEYS) {

@@ -309,11 +309,11 @@ static void cut_task(void *arg, size_t row) {
   Vec least = v_all(greatest(x, job->width) + job->factor[row]), out = v_all(LOWEST);
   FOR_LANES(k, n, 0, job->width) {
     Vec v = get(x + k, n);
-    put(job->y + at + k, n, v_where_at_least(v, least, v, out));
+    put(job->y + at + k, n, v_where_below(v, least, out, v));
   }
 }
 
-/* x [N, V], distance [N, 1] → x where it is at least max x + distance, LOWEST elsewhere */
+/* x [N, V], distance [N, 1] → LOWEST where x is less than max x + distance, x elsewhere: what is no number stays */
 static void run_cut(Ctx *c) {
   Job job = {.x = c->in[0].data, .factor = c->in[1].data, .width = c->in[0].dim[1]};
   job.y = OUT(c, 0, c->in[0].dim[0], job.width);

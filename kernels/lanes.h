@@ -241,9 +241,9 @@ INLINE Vec v_sigmoid(Vec x) {
   return v_div(one, v_add(one, v_exp2(v_mul(x, v_all(-LOG2_E)))));
 }
 
-/* a where the lane's number is below `bound`, else b */
-INLINE Vec v_where_below(Vec lane_number, Vec bound, Vec a, Vec b) {
-  PER_PART((Lanes)(((LaneBits)(lane_number.p[i] < bound.p[i]) & (LaneBits)a.p[i]) |
-                  (~(LaneBits)(lane_number.p[i] < bound.p[i]) & (LaneBits)b.p[i])));
+/* a where the number is below `bound`, else b: also where it is none */
+INLINE Vec v_where_below(Vec number, Vec bound, Vec a, Vec b) {
+  PER_PART((Lanes)(((LaneBits)(number.p[i] < bound.p[i]) & (LaneBits)a.p[i]) |
+                  (~(LaneBits)(number.p[i] < bound.p[i]) & (LaneBits)b.p[i])));
 }
 #endif

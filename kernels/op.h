@@ -95,6 +95,9 @@ void az_fail(Ctx *c, const char *message) __attribute__((noreturn));
 void *az_take(size_t bytes);
 void az_give(void *block);
 
+/* Called with each allocation of the library's own while sessions are made or run. */
+void az_count_allocation(void);
+
 /* Elements of a tensor; rows (product of all extents but the last); the last extent. */
 int64_t az_size(const Tensor *t);
 

@@ -232,6 +232,7 @@ static OrtStatus *compute(void *pointer, OrtKernelContext *context) {
   check(&c, ORT_INPUT_COUNT(api)(context, &inputs));
   check(&c, ORT_OUTPUT_COUNT(api)(context, &outputs));
   if ((int)inputs > kernel->capacity) {
+    az_count_allocation();
     Tensor *grown = realloc(kernel->in, inputs * sizeof *grown);
     if (grown == NULL) az_fail(&c, "out of memory");
     kernel->in = grown;
@@ -251,6 +252,7 @@ static OrtStatus *compute(void *pointer, OrtKernelContext *context) {
 }
 
 static OrtStatus *create(const OrtCustomOp *self, const OrtApi *its_api, const OrtKernelInfo *info, void **result) {
+  az_count_allocation();
   Kernel *kernel = calloc(1, sizeof *kernel);
   if (kernel == NULL) return ORT_CREATE_STATUS(its_api)(ORT_FAIL, "out of memory");
   kernel->registered = (Registered *)self;

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include "op.h"
 
-enum { HEADER = 64, PAGE = 4096, MAX_FREE = 64 };
+/* MAX_FREE: blocks that wait to be handed out; with 256 threads, four each. */
+enum { HEADER = 64, PAGE = 4096, MAX_FREE = 1024 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
@@ -12,6 +13,12 @@ static struct {
   size_t bytes;
 } pool[MAX_FREE];
 static int num_free;
+static long num_allocations;
+
+void az_count_allocation(void) { __atomic_add_fetch(&num_allocations, 1, __ATOMIC_RELAXED); }
+
+/* Of kernels since the library was loaded, for tests. */
+EXPORT long azeotrope_kernels_allocations(void) { return __atomic_load_n(&num_allocations, __ATOMIC_RELAXED); }
 
 void *az_take(size_t bytes) {
   pthread_mutex_lock(&lock);
@@ -31,6 +38,7 @@ void *az_take(size_t bytes) {
   }
   pthread_mutex_unlock(&lock);
   if (base == NULL) {
+    az_count_allocation();
     size_t rounded = ROUND_UP(bytes, PAGE);
     base = aligned_alloc(PAGE, rounded + PAGE);
     if (base == NULL) {

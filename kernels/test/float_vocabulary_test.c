@@ -177,9 +177,25 @@ static void test_special(void) {
   }
 }
 
+/* Wherever it stands: the greatest of a row may have passed it over or not. */
+static void test_cut_special(void) {
+  FOR_LEVELS(at, az_float_vocabulary_ops)
+    for (size_t w = 0; w < sizeof WIDTHS / sizeof *WIDTHS; w++) {
+      begin_level(LEVEL_NONE);
+      const int64_t width = WIDTHS[w];
+      if (width > 300) continue;
+      Tensor x = WAVES(1, width, width), near = tensor_of(4, SHAPE(width, 1)); /* a row for each place */
+      for (int64_t r = 0; r < width; r++) FLOATS(x)[r * width + r] = NAN, FLOATS(near)[r] = -1;
+      Call cut = {.table = at->table, .name = "FloatCut", .in = {x, near}, .num_inputs = 2};
+      must_run(&cut);
+      for (int64_t r = 0; r < width; r++) check(isnan(FLOATS(cut.out[0])[r * width + r]), "%s: number %ld of %ld is lost", at->name, (long)r, (long)width);
+    }
+}
+
 const Test float_vocabulary_tests[] = {
     {"float32 rows of a vocabulary: logprobs, tangent, divergence, draws and mode are those of float64", test_rows, LEVEL_PORTABLE},
     {"float32 rows of a vocabulary: what moves them, cut or whole, is that of float64", test_tilt, LEVEL_PORTABLE},
     {"float32 rows of a vocabulary: exclusion and what is no number", test_special, LEVEL_PORTABLE},
+    {"float32 rows of a vocabulary: what is no number is not cut", test_cut_special, LEVEL_PORTABLE},
     {0},
 };

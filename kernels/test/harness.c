@@ -231,11 +231,13 @@ void begin_level(Level level) {
 extern const Test float_rows_tests[], float_attention_tests[], float_vocabulary_tests[], float_select_tests[], float_linear_tests[];
 extern const Test half_tests[], half_row_tests[], decode_tests[], decode_linear_tests[];
 extern const Test blocks_tests[];
-extern const Test plain_tests[];
+extern const Test plain_tests[], scratch_tests[];
+extern const Test spoil_cover_tests[], spoil_rows_tests[], spoil_product_tests[], spoil_attention_tests[];
 
 int main(void) {
   const Test *const families[] = {
       plain_tests,
+      scratch_tests,
       float_rows_tests,
       float_attention_tests,
       float_vocabulary_tests,
@@ -246,6 +248,10 @@ int main(void) {
       decode_tests,
       decode_linear_tests,
       blocks_tests,
+      spoil_cover_tests,
+      spoil_rows_tests,
+      spoil_product_tests,
+      spoil_attention_tests,
   };
   int num_failed = 0;
   for (size_t f = 0; f < sizeof families / sizeof *families; f++)

@@ -41,6 +41,14 @@ static Level half_level __attribute__((unused));
   static const Op *const family##_tables[] = {NULL, family##_portable}
 #endif
 #define TABLE(family) family##_tables[half_level]
+/* The same of a family of float32, which has none for matrix units. */
+#if defined(__x86_64__)
+#define FLOAT_FAMILY(family)                                                                                           \
+  extern const Op family##_portable[], family##_avx2[], family##_avx512[];                                             \
+  static const Op *const family##_tables[] = {NULL, family##_portable, family##_avx2, family##_avx512, family##_avx512}
+#else
+#define FLOAT_FAMILY(family) HALF_FAMILY(family)
+#endif
 #define AT_EACH_LEVEL(test)                                                                                            \
   static void test##_each(void) {                                                                                      \
     for (half_level = LEVEL_PORTABLE; half_level <= LEVEL_AMX && has_level(half_level); half_level++) {                \
