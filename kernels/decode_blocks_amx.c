@@ -24,8 +24,8 @@ enum {
   TOGETHER = 4,
   ALONE = (2 * TOGETHER - 1) * 32,
 };
-/* Tiles' worth of work (32 inputs of a feature; those of 16 rows count twice) that takes no longer than waking another thread, 40 µs. */
-enum { SMALL_WORK = 340000 };
+/* Tiles' worth of work (32 inputs of a feature; those of 16 rows count twice) of which half takes no longer than waking another thread, 40 µs. */
+enum { SMALL_WORK = 1000000 };
 
 typedef struct {
   Job job;

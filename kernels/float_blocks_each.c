@@ -21,8 +21,8 @@ enum {
   BLOCK_BYTES = 256 << 10, /* of their inputs, taken together */
   BATCH = 32               /* groups whose sums wait for further inputs */
 };
-/* Multiplications of a layer, and numbers to pack, that take no longer than waking another thread. */
-enum { SMALL_WORK = 1200000, SMALL_PACK = 65536 };
+/* Multiplications of a layer, and numbers to pack, of which half takes no longer than waking another thread. */
+enum { SMALL_WORK = 2500000, SMALL_PACK = 65536 };
 
 typedef struct {
   const BlockFormat *format;

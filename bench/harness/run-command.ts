@@ -1,10 +1,9 @@
 /** One measurement in a process of its own, so that threads, memory and the runtime's pools are its own. */
 import { spawn } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { DataError } from '../../src/support/errors.js';
+import { compiledMain } from './compile.js';
 import type { Command, Sample } from './types.js';
 
-const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
 const TIMEOUT_MS = 30 * 60_000;
 const SHOWN_ERROR_LINES = 15;
 
@@ -13,7 +12,7 @@ export async function runCommand(command: Command, threads: number): Promise<Sam
   const [program, ...args] =
     command.kind === 'peer'
       ? command.command
-      : [process.execPath, '--import', 'tsx', MAIN, 'measure', command.name, JSON.stringify(command.options)];
+      : [process.execPath, compiledMain(), 'measure', command.name, JSON.stringify(command.options)];
   const busy = command.isBeside === true ? startBusyProcess() : undefined;
   const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],

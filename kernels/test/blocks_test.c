@@ -228,6 +228,14 @@ static void test_mixture(void) {
   compare((const Kind[]){kinds[1]}, (const int64_t[]){33}, 1, 1, 544, 0, 1);
 }
 
+/* Layers large enough to be shared out among threads. */
+static void test_shared_out(void) {
+  for (int64_t rows = 1; rows <= 17; rows += 16) {
+    compare((const Kind[]){kinds[1]}, (const int64_t[]){2503}, 1, rows, 1024, 0, 2);
+    compare((const Kind[]){kinds[2], kinds[2]}, (const int64_t[]){1259, 1259}, 2, rows, 1024, 1, 3);
+  }
+}
+
 static void test_refusals(void) {
   Tensor blocks = random_blocks(kinds[1], 4, 64, 1), ids = tensor_of(8, SHAPE(1));
   Call call = {.table = op.table, .name = op.name, .ints = {1, 0, 1, 64, 4, 0, 0, 0, 8}, .num_inputs = 8};
@@ -284,6 +292,7 @@ WITH_EACH_OP(test_every_format)
 WITH_EACH_OP(test_rows_alone)
 WITH_EACH_OP(test_not_finite)
 WITH_EACH_OP(test_mixture)
+WITH_EACH_OP(test_shared_out)
 WITH_EACH_OP(test_refusals)
 
 const Test blocks_tests[] = {
@@ -291,6 +300,7 @@ const Test blocks_tests[] = {
     {"a row has the same bits alone and among any others", test_rows_alone_each, LEVEL_PORTABLE},
     {"what is not finite stays so, in its row", test_not_finite_each, LEVEL_PORTABLE},
     {"layers of one input may be stored in several formats, and meet many rows", test_mixture_each, LEVEL_PORTABLE},
+    {"large layers are shared out among threads", test_shared_out_each, LEVEL_PORTABLE},
     {"rows of a table of blocks are the float32 numbers that they stand for", test_gather, LEVEL_PORTABLE},
     {"blocks of the wrong size, unknown formats and ids outside a table are refused", test_refusals_each, LEVEL_PORTABLE},
     {0},
