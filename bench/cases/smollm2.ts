@@ -63,7 +63,12 @@ export const smollm2: BenchCase = {
       unit: 'MB',
       scale: 1e-6,
       key: 'peakRssBytes',
-      peers: { transformers: 'peakRssBytes', [HALF_PEER]: 'peakRssBytes', [LLAMA_CPP]: 'peakRssBytes' },
+      peers: {
+        transformers: 'peakRssBytes',
+        [HALF_PEER]: 'peakRssBytes',
+        [LLAMA_CPP]: 'peakRssBytes',
+        [NODE_LLAMA_CPP]: 'peakRssBytes',
+      },
     },
     { quantity: 'scoring', unit: 'tokens/s', key: 'tokensPerSecond' },
     { quantity: 'scoring with the 5 likeliest', unit: 'tokens/s', key: 'topTokensPerSecond' },

@@ -120,6 +120,6 @@ export const trainStep: BenchCase = {
   groups: (context) =>
     context.threads.flatMap((threads) => [
       ...RUNS.map((run) => group(context, threads, run)),
-      ...(['a', 'b'] as const).map((shape) => forcedGroup(context, threads, shape)),
+      ...(['a', 'b', 'c'] as const).map((shape) => forcedGroup(context, threads, shape)),
     ]),
 };

@@ -18,6 +18,7 @@ import type { BenchCase, BenchContext, GroupResult, Table } from './types.js';
 
 const USAGE = `Usage: npm run bench -- [flags]
   --only NAMES      these benchmarks, comma-separated: ${CASES.map(({ name }) => name).join(', ')}
+  --setting TEXT    of them the settings whose names contain this
   --threads LIST    thread counts, default 1,2
   --rounds N        rounds of alternating runs, default 3
   --seconds S       time of one measurement, default 5
@@ -48,6 +49,8 @@ export async function runBench(argv: readonly string[]): Promise<void> {
 
 interface Options extends Omit<BenchContext, 'peers' | 'log'> {
   readonly cases: readonly BenchCase[];
+  /** Part of the names of settings to run; empty: all. */
+  readonly setting: string;
   readonly rounds: number;
   readonly json: string | undefined;
   readonly markdown: string | undefined;
@@ -62,6 +65,7 @@ function readFlags(argv: readonly string[]): Options | undefined {
       args: [...argv],
       options: {
         only: text,
+        setting: text,
         threads: text,
         rounds: text,
         seconds: text,
@@ -87,6 +91,7 @@ function readFlags(argv: readonly string[]): Options | undefined {
     });
   return {
     cases: chosenCases(string('only')),
+    setting: string('setting') ?? '',
     threads: numbers('threads', '1,2', true),
     rounds: numbers('rounds', quick ? '1' : '3', true)[0],
     seconds: numbers('seconds', quick ? '1' : '5', false)[0],
@@ -122,10 +127,9 @@ async function run(options: Options): Promise<void> {
   const startedAt = new Date().toISOString();
   const loadBefore = loadNow();
   const commit = describeCommit();
-  const rows: ResultRow[] = [];
-  const tables: Table[] = [];
-  const raw: { case: string; result: GroupResult }[] = [];
+  const done: { bench: BenchCase; results: GroupResult[] }[] = [];
   const finish = async (): Promise<Report> => {
+    const rows = done.flatMap(rowsOf);
     const report: Report = {
       schemaVersion: 1,
       startedAt,
@@ -138,45 +142,57 @@ async function run(options: Options): Promise<void> {
       secondsPerMeasurement: options.seconds,
       rows,
       targets: judge(rows),
-      tables,
+      tables: done.flatMap(tablesOf),
     };
+    const samples = done.flatMap(({ bench, results }) => withoutLists(bench.name, results));
     if (options.json !== undefined) {
-      await writeFileAtomic(options.json, `${JSON.stringify({ ...report, samples: withoutLists(raw) }, null, 1)}\n`);
+      await writeFileAtomic(options.json, `${JSON.stringify({ ...report, samples }, null, 1)}\n`);
     }
     if (options.markdown !== undefined) await writeFileAtomic(options.markdown, reportText(report));
     return report;
   };
   for (const bench of cases) {
-    const results: GroupResult[] = [];
+    const own = { bench, results: [] as GroupResult[] };
+    done.push(own);
     for (const group of await bench.groups(context)) {
+      if (!group.setting.includes(options.setting)) continue;
       log(`${bench.name}: ${group.setting}, threads ${group.threads}`);
-      const result = await runGroup(group, { rounds, log });
-      results.push(result);
-      raw.push({ case: bench.name, result });
+      own.results.push(await runGroup(group, { rounds, log }));
+      await finish(); // a long run that is stopped leaves what it has
     }
-    const own = results.flatMap((result) => resultRows(bench.name, result, bench.metrics));
-    const shown = [
-      ...(own.length > 0 ? [comparisonTable(`${bench.name}: ${bench.summary}`, own)] : []),
-      ...[bench.table?.(results)].filter((table) => table !== undefined),
-    ];
-    rows.push(...own);
-    tables.push(...shown);
-    for (const table of shown) process.stdout.write(`${formatTable(table)}\n`);
-    await finish(); // a long run that is stopped leaves what it has
+    for (const table of tablesOf(own)) process.stdout.write(`${formatTable(table)}\n`);
   }
   const { targets } = await finish();
   if (targets.length > 0) process.stdout.write(`${formatTable(targetTable(targets))}\n`);
 }
 
+interface CaseResults {
+  readonly bench: BenchCase;
+  readonly results: readonly GroupResult[];
+}
+
+const rowsOf = ({ bench, results }: CaseResults): ResultRow[] =>
+  results.flatMap((result) => resultRows(bench.name, result, bench.metrics));
+
+function tablesOf(own: CaseResults): Table[] {
+  const { bench, results } = own;
+  if (results.length === 0) return [];
+  const rows = rowsOf(own);
+  return [
+    ...(rows.length > 0 ? [comparisonTable(`${bench.name}: ${bench.summary}`, rows)] : []),
+    ...[bench.table?.(results)].filter((table) => table !== undefined),
+  ];
+}
+
 /** Samples as they were printed, without series of single steps and without paths of this machine. */
-function withoutLists(raw: readonly { case: string; result: GroupResult }[]): unknown {
+function withoutLists(name: string, results: readonly GroupResult[]): unknown[] {
   const kept = (sample: Readonly<Record<string, unknown>>) =>
     Object.fromEntries(
       Object.entries(sample).filter(
         ([key, value]) => !['stepMs', 'model', 'problems'].includes(key) || typeof value === 'number',
       ),
     );
-  return raw.map(({ case: name, result: { group, rounds } }) => ({
+  return results.map(({ group, rounds }) => ({
     case: name,
     setting: group.setting,
     threads: group.threads,

@@ -86,6 +86,15 @@ const TARGETS: readonly Target[] = [
       ),
     ),
   ),
+  ...['0.9 M', '9 M', '28 M'].flatMap((size) =>
+    BOTH.map((n) =>
+      atLeast(
+        `training ${size}, kernels held to AVX2, threads ${n}: against ONNX Runtime`,
+        1,
+        ratioOf({ ...training(`kernels held to AVX2, ${size}`, n), who: 'ONNX Runtime' }),
+      ),
+    ),
+  ),
   ...['9 M', '0.9 M'].map((size) =>
     atMost(`training ${size}, 1 thread: peak memory against PyTorch`, 1, ratioOf(training(size, 1, 'peak memory'))),
   ),
@@ -125,10 +134,12 @@ const TARGETS: readonly Target[] = [
       1,
       ratioOf(alone('decoding', n, LLAMA_CPP, ', prompt of 256')),
     ),
-    atMost(
-      `SmolLM2-135M, batch 1, threads ${n}: peak memory against llama.cpp`,
-      1,
-      ratioOf(alone('peak memory', n, LLAMA_CPP)),
+    ...[LLAMA_CPP, 'node-llama-cpp'].map((who) =>
+      atMost(
+        `SmolLM2-135M, batch 1, threads ${n}: peak memory against ${who}`,
+        1,
+        ratioOf(alone('peak memory', n, who)),
+      ),
     ),
     ...['transformers bfloat16', LLAMA_CPP].map((who) =>
       atLeast(
