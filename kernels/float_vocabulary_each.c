@@ -302,7 +302,7 @@ static void run_tilt(Ctx *c) {
 }
 
 /* Each row is still in the cache when it is cut. */
-static void cut_task(void *arg, size_t row) {
+static void min_p_task(void *arg, size_t row) {
   const Job *job = arg;
   int64_t at = (int64_t)row * job->width;
   const float *x = job->x + at;
@@ -314,10 +314,10 @@ static void cut_task(void *arg, size_t row) {
 }
 
 /* x [N, V], distance [N, 1] → LOWEST where x is less than max x + distance, x elsewhere: what is no number stays */
-static void run_cut(Ctx *c) {
+static void run_min_p(Ctx *c) {
   Job job = {.x = c->in[0].data, .factor = c->in[1].data, .width = c->in[0].dim[1]};
   job.y = OUT(c, 0, c->in[0].dim[0], job.width);
-  az_par(c, (size_t)c->in[0].dim[0], cut_task, &job);
+  az_par(c, (size_t)c->in[0].dim[0], min_p_task, &job);
 }
 
 static void draw_task(void *arg, size_t row) {
@@ -337,7 +337,7 @@ static void run_draw(Ctx *c) {
   az_par(c, (size_t)c->in[0].dim[0], draw_task, &job);
 }
 
-static void mode_task(void *arg, size_t row) {
+static void argmax_task(void *arg, size_t row) {
   const Job *job = arg;
   const float *x = job->x + (int64_t)row * job->width, most = greatest(x, job->width);
   int64_t found = 0;
@@ -346,19 +346,19 @@ static void mode_task(void *arg, size_t row) {
 }
 
 /* x [N, V] → id of the greatest, the first of equals [N] */
-static void run_mode(Ctx *c) {
+static void run_argmax(Ctx *c) {
   Job job = {.x = c->in[0].data, .width = c->in[0].dim[1]};
   job.drawn = OUT(c, 0, c->in[0].dim[0]);
-  az_par(c, (size_t)c->in[0].dim[0], mode_task, &job);
+  az_par(c, (size_t)c->in[0].dim[0], argmax_task, &job);
 }
 
 const Op EACH(az_float_vocabulary_ops)[] = {
     {"FloatLogprob", run_logprob, "fl", "f", .level = LEVEL_PORTABLE},
     {"FloatLogprobTangent", run_derivative, "ff", "f", .level = LEVEL_PORTABLE},
     {"FloatTilt", run_tilt, "ffff?", "f?ffl?", .ints = {"cut"}, .floats = {"limit"}, .level = LEVEL_PORTABLE},
-    {"FloatCut", run_cut, "ff", "f", .level = LEVEL_PORTABLE},
+    {"FloatMinP", run_min_p, "ff", "f", .level = LEVEL_PORTABLE},
     {"FloatDivergence", run_divergence, "ff", "f", .level = LEVEL_PORTABLE},
     {"FloatDraw", run_draw, "ff", "l", .level = LEVEL_PORTABLE},
-    {"FloatMode", run_mode, "f", "l", .level = LEVEL_PORTABLE},
+    {"FloatArgmax", run_argmax, "f", "l", .level = LEVEL_PORTABLE},
     {0},
 };

@@ -171,9 +171,10 @@ INLINE Vec v_where_at_least(Vec a, Vec b, Vec x, Vec y) {
   for (int i = 0; i < PARTS; i++) y.p[i] = _mm256_blendv_ps(y.p[i], x.p[i], _mm256_cmp_ps(a.p[i], b.p[i], _CMP_GE_OQ));
   return y;
 #else
+  Vec chosen = v_zero();
   for (int i = 0; i < PARTS; i++)
-    for (int j = 0; j < PART; j++) y.p[i][j] = a.p[i][j] >= b.p[i][j] ? x.p[i][j] : y.p[i][j];
-  return y;
+    for (int j = 0; j < PART; j++) chosen.p[i][j] = a.p[i][j] >= b.p[i][j] ? x.p[i][j] : y.p[i][j];
+  return chosen;
 #endif
 }
 

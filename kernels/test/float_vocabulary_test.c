@@ -61,7 +61,7 @@ static void test_rows(void) {
       check_close("divergence", distance.out[0], divergence, 4e-6);
       Tensor near = tensor_of(4, SHAPE(ROWS, 1));
       for (int64_t r = 0; r < ROWS; r++) FLOATS(near)[r] = (float)-r;
-      Call cut = {.table = at->table, .name = "FloatCut", .in = {x, near}, .num_inputs = 2};
+      Call cut = {.table = at->table, .name = "FloatMinP", .in = {x, near}, .num_inputs = 2};
       must_run(&cut);
       for (int64_t i = 0; i < ROWS * width; i++) {
         const float v = FLOATS(x)[i], least = FLOATS(x)[i / width * width + mode[i / width]] - (float)(i / width);
@@ -69,7 +69,7 @@ static void test_rows(void) {
       }
       Call draw = {.table = at->table, .name = "FloatDraw", .in = {x, u}, .num_inputs = 2};
       must_run(&draw);
-      Call greatest = {.table = at->table, .name = "FloatMode", .in = {x}, .num_inputs = 1};
+      Call greatest = {.table = at->table, .name = "FloatArgmax", .in = {x}, .num_inputs = 1};
       must_run(&greatest);
       for (int64_t r = 0; r < ROWS; r++) {
         check(LONGS(draw.out[0])[r] == drawn[r], "%s: drew %ld of %ld, expected %ld", at->name, (long)LONGS(draw.out[0])[r], (long)width, (long)drawn[r]);
@@ -171,9 +171,9 @@ static void test_special(void) {
     const int64_t *drawn = draw.out[0].data;
     check(drawn[0] % 2 == 0, "%s: an excluded id was drawn", at->name);
     check(drawn[1] >= 0 && drawn[1] < width, "%s: drew %ld of %ld", at->name, (long)drawn[1], (long)width);
-    Call mode = {.table = at->table, .name = "FloatMode", .in = {x}, .num_inputs = 1};
-    must_run(&mode);
-    check(LONGS(mode.out[0])[1] >= 0 && LONGS(mode.out[0])[1] < width, "%s: the mode is no id", at->name);
+    Call argmax = {.table = at->table, .name = "FloatArgmax", .in = {x}, .num_inputs = 1};
+    must_run(&argmax);
+    check(LONGS(argmax.out[0])[1] >= 0 && LONGS(argmax.out[0])[1] < width, "%s: the mode is no id", at->name);
   }
 }
 
@@ -186,7 +186,7 @@ static void test_cut_special(void) {
       if (width > 300) continue;
       Tensor x = WAVES(1, width, width), near = tensor_of(4, SHAPE(width, 1)); /* a row for each place */
       for (int64_t r = 0; r < width; r++) FLOATS(x)[r * width + r] = NAN, FLOATS(near)[r] = -1;
-      Call cut = {.table = at->table, .name = "FloatCut", .in = {x, near}, .num_inputs = 2};
+      Call cut = {.table = at->table, .name = "FloatMinP", .in = {x, near}, .num_inputs = 2};
       must_run(&cut);
       for (int64_t r = 0; r < width; r++) check(isnan(FLOATS(cut.out[0])[r * width + r]), "%s: number %ld of %ld is lost", at->name, (long)r, (long)width);
     }

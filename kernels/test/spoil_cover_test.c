@@ -22,7 +22,7 @@ static const char *const ELSEWHERE[] = {
     /* run by those whose operands they make, or read */
     "ToFloat", "Pack", "DecodePack", "DecodePackBytes", "DecodePackDirection",
     /* comparisons and ids: float_vocabulary_test.c, float_select_test.c */
-    "FloatCut", "FloatDraw", "FloatMode", "FloatTopK", "FloatKeep",
+    "FloatMinP", "FloatDraw", "FloatArgmax", "FloatTopK", "FloatKeep",
     /* blocks_test.c; blocks hold integers */
     "FloatBlockGroups", "DecodeBlockGroups", "GatherBlockGroups",
 };

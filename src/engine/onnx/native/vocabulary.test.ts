@@ -142,7 +142,7 @@ const STEPS: Readonly<Record<string, Step>> = {
     },
   },
   'what is left near the likeliest': {
-    op: 'FloatCut',
+    op: 'FloatMinP',
     build: (g, { x, u }) =>
       select(g, lessOrEqual(g, add(g, reduceMax(g, x, [1], true), negate(g, u)), x), x, fill(g, [], -1e30)),
     truth(x, _, u) {
@@ -176,7 +176,7 @@ const STEPS: Readonly<Record<string, Step>> = {
     },
   },
   'the mode': {
-    op: 'FloatMode',
+    op: 'FloatArgmax',
     build: (g, { x }) => argMax(g, x),
     truth: (x) => [x.indexOf(Math.max(...x))],
   },

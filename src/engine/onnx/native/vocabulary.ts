@@ -166,7 +166,7 @@ function lowerDivergence(e: Emitter, { inputs: [terms], outputs: [y] }: Node<'re
 }
 
 /** x where it is at least max x + distance, LOWEST elsewhere. */
-function lowerCut(e: Emitter, { inputs: [kept, x, floor], outputs: [y] }: Node<'select'>): boolean {
+function lowerMinP(e: Emitter, { inputs: [kept, x, floor], outputs: [y] }: Node<'select'>): boolean {
   const [least, values] = operandsOf(e, kept, 'lessOrEqual');
   const sum = operandsOf(e, least, 'add');
   const most = sum.map((value) => e.view.producerOf(value)).find((node) => node?.kind === 'reduceMax') as
@@ -176,7 +176,7 @@ function lowerCut(e: Emitter, { inputs: [kept, x, floor], outputs: [y] }: Node<'
   if (most === undefined || distance === undefined || values !== x || most.inputs[0] !== x) return false;
   const isColumn = [distance, most.outputs[0]].every(({ shape }) => shape.join() === [x.shape[0], 1].join());
   if (!isColumn || e.view.constantOf(floor) !== LOWEST) return false;
-  return emit(e, 'FloatCut', [x, distance], y);
+  return emit(e, 'FloatMinP', [x, distance], y);
 }
 
 interface Draw {
@@ -221,14 +221,15 @@ function lowerDraw(e: Emitter, { inputs: [counted], outputs: [y] }: Node<'cast'>
   return true;
 }
 
-const lowerMode = (e: Emitter, { inputs: [x], outputs: [y] }: Node<'argMax'>): boolean => emit(e, 'FloatMode', [x], y);
+const lowerArgmax = (e: Emitter, { inputs: [x], outputs: [y] }: Node<'argMax'>): boolean =>
+  emit(e, 'FloatArgmax', [x], y);
 
 export const vocabularyLowerings = {
   add: [lowerTilt],
   gatherElements: [lowerChosenLogprobs, lowerChosenDeltas],
   subtract: [lowerLogprobTangent],
   reduceSum: [lowerDivergence],
-  select: [lowerCut, lowerCutMoves],
+  select: [lowerMinP, lowerCutMoves],
   cast: [lowerDraw],
-  argMax: [lowerMode],
+  argMax: [lowerArgmax],
 } satisfies NativeLoweringTable;
