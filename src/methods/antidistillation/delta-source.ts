@@ -43,17 +43,17 @@ export function derivativeSource(companion: Companion): DeltaSource {
 }
 
 /**
- * Δ = (f₊ − f₋) / span of two companions, the one stepped forward first; f is log p, or the logits themselves with `raw`, as the authors'
- * released program has it.
+ * Δ = (log p₊ − log p₋) / span of two companions, the one stepped forward first; up to a constant, which logits alone give, where that is
+ * free.
  */
 export function differenceSource(
   companions: readonly [Companion, Companion],
-  { kind, span, raw }: { kind: string; span: number; raw: boolean },
+  { kind, span }: { kind: string; span: number },
 ): DeltaSource {
   const { vocabSize } = companions[0].model.config;
   return {
     vocabSize,
-    variant: `${kind}/${raw ? 'logits' : 'logprobs'}/${vocabSize}`,
+    variant: `${kind}/${vocabSize}`,
     columns: (batch) => ({
       forward: matrixType(batch, vocabSize),
       backward: matrixType(batch, vocabSize),
@@ -65,7 +65,7 @@ export function differenceSource(
       return { forward, backward };
     },
     build(g, { forward, backward, slope }, isFree) {
-      const numbers = (logits: Value) => (raw || isFree ? logits : logSoftmax(g, logits));
+      const numbers = (logits: Value) => (isFree ? logits : logSoftmax(g, logits));
       return multiply(g, subtract(g, numbers(forward), numbers(backward)), slope);
     },
     fill({ slope }, row) {

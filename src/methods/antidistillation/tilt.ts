@@ -32,8 +32,9 @@ export interface TiltOptions {
   /** Step of a difference; the exact estimator has none. */
   readonly epsilon: number;
   /**
-   * 'paper': divide by τ, cut the support, then add λΔ of log-probabilities. 'reference-code': add λΔ of raw logits, then divide by τ
-   * and cut, as the authors' released program does.
+   * 'paper': divide by τ, cut the support, then add λΔ. 'reference-code': add λΔ, then divide by τ and cut, as the authors' released
+   * program does. Its Δ are differences of raw logits, a constant of the position beside those of log-probabilities: that changes no draw
+   * where every id has a Δ of its own, and where some have 0 by decision it would shift these against all others, so it is not followed.
    */
   readonly order: 'paper' | 'reference-code';
   /** The control: Δ permuted over the vocabulary and its signs flipped at random, anew at each step. */
@@ -106,13 +107,13 @@ export function createTilt(options: TiltOptions): LogitsProcessor {
   };
 }
 
-function sourceOf({ estimator, epsilon, order, companions }: TiltOptions): DeltaSource {
+function sourceOf({ estimator, epsilon, companions }: TiltOptions): DeltaSource {
   const needed = estimator === 'jvp' ? 1 : 2;
   invariant(companions.length === needed, `${estimator} needs ${needed} companions`);
   if (estimator === 'jvp') return derivativeSource(companions[0]);
   const [forward, backward] = companions;
   const span = estimator === 'central' ? 2 * epsilon : epsilon;
-  return differenceSource([forward, backward], { kind: estimator, span, raw: order === 'reference-code' });
+  return differenceSource([forward, backward], { kind: estimator, span });
 }
 
 /** Below it is no logit but EXCLUDED, whatever temperature has divided that. */
