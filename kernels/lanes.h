@@ -37,7 +37,9 @@ typedef struct {
 /* Stands for minus infinity where differences must stay numbers. */
 #define LOWEST -1e30f
 
+#ifndef INLINE /* build-kernels.mjs defines it for sanitizers, which take minutes to compile what is always written out */
 #define INLINE static inline __attribute__((always_inline))
+#endif
 #define PER_PART(expression)                                                                                           \
   Vec y;                                                                                                               \
   for (int i = 0; i < PARTS; i++) y.p[i] = (expression);                                                               \

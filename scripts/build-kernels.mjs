@@ -52,6 +52,10 @@ const BY_LEVEL = {
   portable: [],
 };
 
+// Sanitizers take minutes to compile a file whose functions of vectors are written out wherever they are called: with them these are
+// functions as others.
+const CALLED = extra.some((flag) => flag.startsWith('-fsanitize')) ? ['-DINLINE=static inline'] : [];
+
 const giveUp = (reason) => {
   console.log(`kernels: not built (${reason}); a prebuilt library or the portable path is used`);
   process.exit(mustWork ? 1 : 0);
@@ -65,16 +69,6 @@ if (status !== 0) giveUp(`no C compiler '${cc}'`);
 const machine = spawnSync(cc, ['-dumpmachine'], { encoding: 'utf8' }).stdout.trim();
 const isX64 = /^(x86_64|amd64)/.test(machine);
 
-/**
- * Sanitizers take minutes to compile bfloat16 in short vectors, which AVX-512 and matrix units run under them, and loops that are written out for each
- * format of blocks, which the portable level does.
- */
-const isTooLong = (file, suffix, level) =>
-  isX64 &&
-  (suffix === 'half'
-    ? level === 'portable' || level === 'avx2'
-    : file === 'float_blocks_each.c' && level !== 'portable');
-
 /** What a file is compiled to: once, once a level, or not at all on this machine. */
 function objectsOf(file) {
   const suffix = /_(amx|half|each)\.c$/.exec(file)?.[1];
@@ -87,12 +81,7 @@ function objectsOf(file) {
   return levels.map((level) => ({
     file,
     object: `${output}${stem}.${level}.o`,
-    flags: [
-      ...BY_LEVEL[level],
-      ...rounding,
-      `-DAZ_EACH=${level}`,
-      ...(isTooLong(file, suffix, level) ? ['-fno-sanitize=all'] : []),
-    ],
+    flags: [...BY_LEVEL[level], ...rounding, `-DAZ_EACH=${level}`],
   }));
 }
 
@@ -110,6 +99,7 @@ const common = [
   ...WARNINGS,
   ...ARITHMETIC,
   ...extra,
+  ...CALLED,
   `-I${folder}`,
 ];
 const objects = files.flatMap(objectsOf);

@@ -8,6 +8,12 @@
 #if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #endif
+#if __has_include(<sanitizer/asan_interface.h>) /* which defines these as nothing in builds without AddressSanitizer */
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
+#endif
 
 /* --- memory that ends at a forbidden page */
 
@@ -21,6 +27,18 @@ static int num_blocks, num_taken;
 static const char *running, *running_level = "";
 static int num_failures;
 
+/* Whether what lies around a tensor may be read: AddressSanitizer reports who does otherwise, to the byte. */
+static void set_reading(const Block *b, int is_allowed) {
+  char *start = b->base + sysconf(_SC_PAGESIZE), *end = b->data + b->bytes;
+  if (is_allowed) {
+    ASAN_UNPOISON_MEMORY_REGION(start, (size_t)(b->data - start));
+    ASAN_UNPOISON_MEMORY_REGION(end, b->room - b->bytes);
+  } else {
+    ASAN_POISON_MEMORY_REGION(start, (size_t)(b->data - start));
+    ASAN_POISON_MEMORY_REGION(end, b->room - b->bytes);
+  }
+}
+
 static void *guarded(size_t bytes) {
   const size_t page = (size_t)sysconf(_SC_PAGESIZE), room = ROUND_UP(MAX(bytes, 1), 64);
   const size_t mapped = ROUND_UP(room, page) + 2 * page;
@@ -31,6 +49,7 @@ static void *guarded(size_t bytes) {
   memset(base + page, 0xff, mapped - 2 * page);
   char *data = base + mapped - page - room;
   blocks[num_blocks++] = (Block){base, data, mapped, bytes, room};
+  set_reading(blocks + num_blocks - 1, 0);
   return data;
 }
 
@@ -38,6 +57,7 @@ static void check_slack(void) {
   for (int i = 0; i < num_blocks; i++) {
     const Block *b = blocks + i;
     const char *start = b->base + sysconf(_SC_PAGESIZE);
+    set_reading(b, 1);
     for (const char *at = start; at < b->data; at++)
       if (*at != (char)0xff) {
         check(0, "memory before a tensor of %zu bytes was written", b->bytes);
@@ -48,20 +68,23 @@ static void check_slack(void) {
         check(0, "memory behind a tensor of %zu bytes was written", b->bytes);
         break;
       }
+    set_reading(b, 0);
   }
 }
 
 static void release_all(void) {
   while (num_blocks > 0) {
     Block *b = blocks + --num_blocks;
+    set_reading(b, 1); /* whatever is mapped here next */
     munmap(b->base, b->mapped);
   }
 }
 
 /* Scratch by malloc, so that sanitizers see its exact ends. */
 void *az_take(size_t bytes) {
-  char *block = aligned_alloc(64, ROUND_UP(bytes, 64) + 64);
-  memset(block, 0xff, ROUND_UP(bytes, 64) + 64);
+  void *block = NULL;
+  if (posix_memalign(&block, 64, bytes) != 0) abort();
+  memset(block, 0xff, bytes);
   __atomic_add_fetch(&num_taken, 1, __ATOMIC_SEQ_CST);
   return block;
 }
