@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -68,24 +68,26 @@ const isBuilt = existsSync(join(root, 'kernels')) && process.platform !== 'win32
 const CROSS = 'aarch64-linux-gnu-gcc';
 const EMULATOR = 'qemu-aarch64';
 
-test(
-  'kernels keep to their memory and to defined behaviour, and compute what float64 does',
-  {
-    skip: isBuilt && canCompile(cc, SANITIZERS) ? false : `${cc} with -fsanitize=address,undefined is not to be had`,
-  },
-  (t) => runKernelTests(t, 'tests', { cc, flags: SANITIZERS }),
-);
+describe('kernels outside the runtime', { concurrency: availableParallelism() }, () => {
+  test(
+    'kernels keep to their memory and to defined behaviour, and compute what float64 does',
+    {
+      skip: isBuilt && canCompile(cc, SANITIZERS) ? false : `${cc} with -fsanitize=address,undefined is not to be had`,
+    },
+    (t) => runKernelTests(t, 'tests', { cc, flags: SANITIZERS }),
+  );
 
-test(
-  'kernels as they are built for use compute what float64 does',
-  { skip: isBuilt ? false : `there is no C compiler ${cc}` },
-  (t) => runKernelTests(t, '.', { cc }), // on the objects of the library
-);
+  test(
+    'kernels as they are built for use compute what float64 does',
+    { skip: isBuilt ? false : `there is no C compiler ${cc}` },
+    (t) => runKernelTests(t, '.', { cc }), // on the objects of the library
+  );
 
-test(
-  'kernels compute the same on a 64-bit ARM processor',
-  {
-    skip: isFound(CROSS) && isFound(EMULATOR) ? false : `${CROSS} or ${EMULATOR} is not installed`,
-  },
-  (t) => runKernelTests(t, 'tests-aarch64', { cc: CROSS, flags: ['-O2', '-static'], emulator: EMULATOR }),
-);
+  test(
+    'kernels compute the same on a 64-bit ARM processor',
+    {
+      skip: isFound(CROSS) && isFound(EMULATOR) ? false : `${CROSS} or ${EMULATOR} is not installed`,
+    },
+    (t) => runKernelTests(t, 'tests-aarch64', { cc: CROSS, flags: ['-O2', '-static'], emulator: EMULATOR }),
+  );
+});
