@@ -6,13 +6,15 @@ import type { Command, Sample } from './types.js';
 
 const TIMEOUT_MS = 30 * 60_000;
 const SHOWN_ERROR_LINES = 15;
+/** As the program's first line asks of Node. */
+const NODE_FLAGS = ['--max-semi-space-size=2'];
 
 /** Runs a command and reads the JSON object it prints last. Errors: DataError with the end of what it wrote to stderr. */
 export async function runCommand(command: Command, threads: number): Promise<Sample> {
   const [program, ...args] =
     command.kind === 'peer'
       ? command.command
-      : [process.execPath, compiledMain(), 'measure', command.name, JSON.stringify(command.options)];
+      : [process.execPath, ...NODE_FLAGS, compiledMain(), 'measure', command.name, JSON.stringify(command.options)];
   const busy = command.isBeside === true ? startBusyProcess() : undefined;
   const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
