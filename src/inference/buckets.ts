@@ -21,6 +21,12 @@ export function doubledTo(count: number, start: number): number {
   return size;
 }
 
+/** `count` rounded up to an eighth of the power of two that holds it: at most four sizes an octave. */
+export function eighthsTo(count: number): number {
+  const step = Math.max(1, doubledTo(count, 1) / 8);
+  return Math.ceil(count / step) * step;
+}
+
 /** The greatest power of two that is at most `count` (count ≥ 1). */
 export function powerOfTwoAtMost(count: number): number {
   return 2 ** Math.floor(Math.log2(count));

@@ -155,7 +155,8 @@ async function perform(
     const capacity = Math.max(numTokens, ...used);
     // Room for those that wait as well, so that the cache need not grow with each of them.
     const soon = Math.min(slots.length + scheduler.numWaiting, maxBatch);
-    runner.ensure({ slots: soon > rows && fits(soon, capacity) ? soon : rows, capacity }, used);
+    const numSlots = soon > rows && fits(soon, capacity) ? soon : rows;
+    runner.ensure({ slots: numSlots, capacity, longest: scheduler.longest }, used);
   };
 
   if (action.kind === 'copy') {
@@ -167,7 +168,9 @@ async function perform(
   const startedMs = performance.now();
   if (action.kind === 'prefill') {
     const { sequences, firstSlot, start, time } = action;
-    ensure(firstSlot + sequences.length, start + time);
+    // All of a prompt at once, and the token that follows.
+    const lengths = sequences.map(({ promptTokens }) => promptTokens.length + 1);
+    ensure(firstSlot + sequences.length, Math.max(start + time, ...lengths));
     await runner.prefill(action);
     for (const sequence of sequences) {
       stats.numPrefilledTokens += Math.min(time, prefillLength(sequence) - start);

@@ -332,6 +332,24 @@ describe('a generator', () => {
     generator.dispose();
   });
 
+  test('takes a cache for what prompts and responses may come to, not twice that', async () => {
+    const model = await modelOf('smollm2');
+    const before = runtime.ownedBytes;
+    const generator = createGenerator(model, { maxBatch: 8 });
+    const results = runtime.ownedBytes - before;
+    const requests = Array.from({ length: 8 }, (_, index) => ({
+      id: `${index}`,
+      promptTokens: Array.from({ length: 90 + index }, (_, at) => 1 + ((at * 7 + index) % 50)),
+      maxTokens: 50,
+    }));
+    await generator.generate(requests);
+    const cacheBytes = 8 * 160 * cacheBytesPerToken(cacheLayout(model.config, 'float32')); // 147 rounded up, and not 256
+    const feedBytes = 50_000;
+    assert.ok(runtime.ownedBytes - before < results + cacheBytes + feedBytes, `${runtime.ownedBytes - before} bytes`);
+    assert.ok(runtime.ownedBytes - before >= results + cacheBytes);
+    generator.dispose();
+  });
+
   test('refuses wrong requests, naming the row', async () => {
     const generator = createGenerator(await modelOf('llama2'), { tokenizer: words(64) });
     const { maxPositions } = (await modelOf('llama2')).config;

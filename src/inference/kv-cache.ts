@@ -3,7 +3,7 @@ import type { Precision } from '../engine/onnx/emitter.js';
 import type { Runtime, Tensor, TensorMap } from '../engine/runtime/types.js';
 import type { TransformerConfig } from '../model/config.js';
 import { ConfigError, invariant } from '../support/errors.js';
-import { batchBucket, doubledTo } from './buckets.js';
+import { batchBucket, doubledTo, eighthsTo } from './buckets.js';
 
 export interface CacheSize {
   readonly slots: number;
@@ -11,14 +11,19 @@ export interface CacheSize {
   readonly capacity: number;
 }
 
+export interface CacheNeed extends CacheSize {
+  /** Tokens that the longest slot may come to hold, where that is known. */
+  readonly longest?: number | undefined;
+}
+
 export interface KvCache {
   readonly size: CacheSize;
   /**
-   * Makes room: slots rise to the next batch bucket, the capacity doubles; what is there beyond the need is given up only where
-   * both would not fit. `used[slot]` tokens of each slot are kept. Returns whether the memory moved, which makes every view
+   * Makes room: slots rise to the next batch bucket, the capacity doubles, or rises to what the longest slot may come to hold where that
+   * is less; what is there beyond the need is given up only where both would not fit. `used[slot]` tokens of each slot are kept. Returns whether the memory moved, which makes every view
    * unusable. Errors: ConfigError where the need does not fit.
    */
-  ensure(need: CacheSize, used: readonly number[]): boolean;
+  ensure(need: CacheNeed, used: readonly number[]): boolean;
   /** Copies the first `count` tokens of a slot to another. */
   copy(from: number, to: number, count: number): void;
   /** The tensors [batch, K, S, W] of consecutive slots, as `cache.K.l` and `cache.V.l`. */
@@ -58,9 +63,11 @@ export function cacheBytesPerToken({ numLayers, numKvHeads, width, dtype }: Cach
   return 2 * numLayers * numKvHeads * width * BYTES[dtype];
 }
 
-/** The size a cache takes to hold `need`. */
-function roundedSize(need: CacheSize): CacheSize {
-  return { slots: batchBucket(need.slots), capacity: doubledTo(need.capacity, FIRST_CAPACITY) };
+/** The size a cache takes to hold `need`, with room to grow. At most that of a need of `longest` tokens, or of one whose `longest` is unknown. */
+function roundedSize({ slots, capacity, longest = Number.POSITIVE_INFINITY }: CacheNeed): CacheSize {
+  const doubled = doubledTo(capacity, FIRST_CAPACITY);
+  const enough = Math.max(FIRST_CAPACITY, eighthsTo(Math.max(capacity, Math.min(longest, doubled))));
+  return { slots: batchBucket(slots), capacity: Math.min(doubled, enough) };
 }
 
 const cacheBytes = (layout: CacheLayout, { slots, capacity }: CacheSize): number =>
@@ -120,6 +127,7 @@ export function createKvCache(runtime: Runtime, layout: CacheLayout, maxBytes: n
       const both = {
         slots: Math.max(need.slots, size.slots),
         capacity: Math.max(need.capacity, size.capacity),
+        longest: need.longest,
       };
       checkCacheFits(layout, need, maxBytes);
       const next = roundedSize(cacheFits(layout, both, maxBytes) ? both : need);

@@ -48,6 +48,8 @@ export interface Scheduler {
   /** Takes decoding sequences out; called between a decode step and the next `next`. */
   finish(sequences: readonly Sequence[]): void;
   readonly numWaiting: number;
+  /** Most tokens that the cache will hold of any sequence, waiting ones included. */
+  readonly longest: number;
   /** The sequence in each slot. */
   readonly slots: readonly Sequence[];
 }
@@ -182,6 +184,9 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   return {
     get numWaiting() {
       return waiting.length;
+    },
+    get longest() {
+      return Math.max(...[...decoding, ...prefilling, ...waiting].map(longestLength));
     },
     get slots() {
       return [...decoding, ...prefilling];

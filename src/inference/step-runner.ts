@@ -5,7 +5,7 @@ import type { Binding, Tensor, TensorMap } from '../engine/runtime/types.js';
 import { type LanguageModel, modelTensors } from '../model/language-model.js';
 import { invariant } from '../support/errors.js';
 import { buildDecodeGraph } from './decode-graph.js';
-import { type CacheSize, cacheLayout, createKvCache } from './kv-cache.js';
+import { type CacheNeed, cacheLayout, createKvCache } from './kv-cache.js';
 import { buildPrefillGraph } from './prefill-graph.js';
 import { prefillLength, type Sequence, tokenAt } from './sequence.js';
 import { buildTangentGraph, tangentName } from './tangent-graph.js';
@@ -24,7 +24,7 @@ export type StepResults = Readonly<Record<string, Tensor<'float32'>>>;
 
 export interface StepRunner {
   /** Makes room in the cache; see `KvCache.ensure`. */
-  ensure(need: CacheSize, used: readonly number[]): void;
+  ensure(need: CacheNeed, used: readonly number[]): void;
   copy(from: number, to: number, count: number): void;
   prefill(step: PrefillStep): Promise<void>;
   /**
