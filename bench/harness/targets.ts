@@ -18,17 +18,22 @@ export interface Verdict {
 
 interface Where {
   readonly case: string;
+  /** Without its sizes. */
   readonly setting: string;
   readonly threads: number;
   readonly quantity: string;
   readonly who?: string;
 }
 
+/** What may follow the name of a setting: ` (d128 L4…)`, `, 4×256`; another prompt is another setting. */
+const SIZES = /^( \(|, \d|$)/;
+
 function find(rows: readonly ResultRow[], where: Where): ResultRow | undefined {
   return rows.find(
     (row) =>
       row.case === where.case &&
       row.setting.startsWith(where.setting) &&
+      SIZES.test(row.setting.slice(where.setting.length)) &&
       row.threads === where.threads &&
       row.quantity === where.quantity &&
       (where.who === undefined || row.peer?.who === where.who),
@@ -63,7 +68,7 @@ const distilled = (setting: string, threads: number, quantity: string): Where =>
 const ADDED_MEMORY = 'peak memory beyond plain sampling';
 const atLeast = (text: string, limit: number, read: Target['read']): Target => ({ text, limit, isAtLeast: true, read });
 const atMost = (text: string, limit: number, read: Target['read']): Target => ({ text, limit, isAtLeast: false, read });
-const ratioOf = (where: Where) => (rows: readonly ResultRow[]) => find(rows, where)?.ratio?.median;
+export const ratioOf = (where: Where) => (rows: readonly ResultRow[]) => find(rows, where)?.ratio?.median;
 const measured = (where: Where) => (rows: readonly ResultRow[]) => find(rows, where)?.azeotrope.median;
 const BOTH = [1, 2] as const;
 
@@ -124,6 +129,15 @@ const TARGETS: readonly Target[] = [
         `SmolLM2-135M in bfloat16, batch 32 after 256 tokens, threads ${n}: against ${who}`,
         2,
         ratioOf({ ...smollm2('decoding', n), setting: 'bfloat16, SmolLM2-135M, batch 32, prompt of 256', who }),
+      ),
+    ),
+  ),
+  ...BOTH.flatMap((n) =>
+    ['transformers bfloat16', LLAMA_CPP].map((who) =>
+      atMost(
+        `SmolLM2-135M in bfloat16, batch 32 after 256 tokens, threads ${n}: peak memory against ${who}`,
+        1,
+        ratioOf({ ...smollm2('peak memory', n), setting: 'bfloat16, SmolLM2-135M, batch 32, prompt of 256', who }),
       ),
     ),
   ),
